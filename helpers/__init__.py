@@ -1,0 +1,1 @@
+"""What the notebooks share.  Read schedule.py first, then unet.py, samplers.py, train.py."""

@@ -1,0 +1,96 @@
+"""Figures: pictures in rows and grids, curves and bars.  Each call gives a Picture, which a notebook shows by itself.
+
+Pictures are tensors (C, H, W) in [-1, 1], grey or colour; a mask m in {0, 1} is shown as 2 * m - 1.
+"""
+import base64
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from torchvision.utils import make_grid
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]    # Okabe & Ito 2008, safe for colour-blind eyes
+
+
+class Picture:
+    """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it."""
+
+    def __init__(self, figure, alt):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=80)
+        self.png, self.alt = buffer.getvalue(), alt
+
+    def _repr_mimebundle_(self, **_):
+        return ({"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}})
+
+
+def pixels(image):
+    """(C, H, W) in [-1, 1] -> (H, W) or (H, W, 3) in [0, 1], the form matplotlib and Pillow take."""
+    image = ((image.detach().cpu().float() + 1) / 2).clamp(0, 1).permute(1, 2, 0).numpy()
+    return image[..., 0] if image.shape[-1] == 1 else image
+
+
+def panels(rows, alt, titles=(), labels=(), side=1.5):
+    """Rows of pictures, with a title over each column and a label left of each row; side is a picture's width in inches."""
+    rows = [list(row) for row in rows]
+    columns, gap, top = max(map(len, rows)), 0.06, 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
+    left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
+    width, height = left + columns * (side + gap), top + len(rows) * (side + gap)
+    figure = Figure(figsize=(width, height))
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            bottom = height - top - (i + 1) * (side + gap) + gap
+            axes = figure.add_axes(((left + j * (side + gap)) / width, bottom / height, side / width, side / height))
+            axes.imshow(pixels(image), cmap="gray", vmin=0, vmax=1)
+            axes.set_xticks([]), axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            if i == 0 and j < len(titles):
+                axes.set_title(titles[j], fontsize=9, pad=4)
+            if j == 0 and i < len(labels):
+                axes.set_ylabel(labels[i], fontsize=9, rotation=0, ha="right", va="center")
+    return Picture(figure, alt)
+
+
+def grid(images, alt, columns=8, title="", side=0.9):
+    """A sheet of many pictures (N, C, H, W), side inches each."""
+    sheet = make_grid(images.detach().cpu(), nrow=columns, padding=2, pad_value=1)
+    lines = -(-len(images) // columns)
+    figure = Figure(figsize=(side * min(columns, len(images)), side * lines + (0.3 if title else 0)))
+    axes = figure.add_axes((0, 0, 1, side * lines / figure.get_figheight()))
+    axes.imshow(pixels(sheet))
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=10, pad=5)
+    return Picture(figure, alt)
+
+
+def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.8)):
+    """Named curves over one axis: lines is {name: y}, or a list of such dictionaries for plots side by side."""
+    groups = lines if isinstance(lines, list) else [lines]
+    labels, titles = ([v] * len(groups) if isinstance(v, str) else v for v in (ylabel, title))
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, group, label, head in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, labels, titles):
+        for (name, y), colour in zip(group.items(), COLOURS):
+            axes.plot(np.asarray(x), np.asarray(y), label=name, color=colour, lw=1.6)
+        axes.set(xlabel=xlabel, ylabel=label, title=head, yscale="log" if log else "linear")
+        finish(axes, legend=len(group) > 1)
+    return Picture(figure, alt)
+
+
+def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
+    """One bar for each name in {name: value}, its value written above."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.bar_label(axes.bar(list(values), list(values.values()), color=COLOURS[:len(values)]), fmt="%.2f")
+    axes.set(ylabel=ylabel, title=title)
+    axes.margins(y=0.15)
+    finish(axes)
+    return Picture(figure, alt)
+
+
+def finish(axes, legend=False):
+    """The look that all plots with axes share."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.title.set_fontsize(10)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)

@@ -1,0 +1,199 @@
+"""Pictures rendered here, offline, with their ground truth: `craters`, `cells`, `heads`.
+
+    from helpers import scenes
+    moon = scenes.craters(500)                    # moon.images (500, 1, 64, 64), moon.radii, moon.light, …
+
+Pictures are drawn in chunks, each from its own generator: the same seed gives the same pictures, the first k of n are the
+pictures that k alone would give, and the global random state is never touched.
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+CHUNK = 32                                        # craters drawn at once: small enough for the processor's cache
+
+
+class Craters(NamedTuple):
+    """Pictures of cratered ground and what is in them; an empty place in the lists of craters has radius 0."""
+    images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
+    centres: torch.Tensor                         # (n, 8, 2) column, row in pixels; may lie just outside the picture
+    radii: torch.Tensor                           # (n, 8) pixels, from centre to rim
+    light: torch.Tensor                           # (n,) where the light comes from: degrees, 90 = top, 180 = left
+
+
+def craters(n, size=64, seed=0):
+    """Orbital photographs of cratered ground, lit from the upper left: Craters(images, centres, radii, light).
+
+    n pictures of size × size pixels. Each has 2 to 8 craters; radii of 3.5/64 to 20/64 of the picture's width follow the
+    power law N(>r) ~ r^-1.2. The light comes from 135 ± 25 degrees (135 = upper left), one direction a picture.
+    """
+    _check(n, size, seed)
+    chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size) for i in range(math.ceil(n / CHUNK))]
+    return Craters(*(torch.cat(parts)[:n] for parts in zip(*chunks)))
+
+
+def _crater_chunk(rng, n, size):
+    centres, radii = _place_craters(rng, n, size)
+    light = _uniform(rng, 110, 160, n)
+    fresh = 1 - 0.8 * _uniform(rng, 0, 1, n, 8, 1, 1) ** 2                                 # 0 worn down, 1 just made
+    rough = _uniform(rng, 0.25, 1, n, 1, 1)
+    terrain, wobble = _noise(rng, n, size + 1, 2.3, 1.5, 22), _noise(rng, n, size + 1, 1.5, 3, 20)
+
+    # heights in pixels on the pixels' corners, so that differences give slopes exactly at the pixels' middles
+    height, albedo = 0.012 * size * rough * terrain, 0.08 * _noise(rng, n, size + 1, 1.7, 1, 8)
+    y, x = torch.meshgrid(torch.arange(size + 1.0), torch.arange(size + 1.0), indexing="ij")
+    for k in range(8):                                                           # large to small: small ones lie on top
+        r, (cx, cy), f = radii[:, k, None, None], centres[:, k, :, None, None].unbind(1), fresh[:, k]
+        rho = ((x - cx - 0.5).square() + (y - cy - 0.5).square()).sqrt() / r.clamp(min=1) + 0.03 * wobble
+        shape, inside = _crater_profile(rho.clamp(min=0.2), f, r / size)
+        there = (r > 0).float()
+        height = height * (1 - 0.8 * inside * f * there) + shape * r             # a new crater wipes the old ground
+        albedo = albedo + there * 0.12 * f ** 3 * (1 / rho.clamp(min=1)) ** 3    # fresh ejecta are brighter
+    image = _shade(height, light, elevation=25) * (1 + _corners_to_middles(albedo))
+    image = image + 0.05 * torch.from_numpy(rng.standard_normal((n, size, size), dtype=np.float32))
+    return (torch.tanh(0.85 * (image - 1.05))).clamp(-1, 1)[:, None], centres, radii, light
+
+
+def _crater_profile(rho, fresh, r):
+    """Height of a crater in units of its radius, at rho radii from its centre, and how far a point lies inside it."""
+    depth, rim = 0.5 * fresh ** 0.8, 0.12 * fresh
+    bowl, apron = rim + depth * (rho * rho - 1), rim / rho ** 3                  # they meet in the rim's crest, at rho = 1
+    sharp = 25 + 60 * fresh                                                      # erosion rounds the crest off
+    shape = -torch.logaddexp(-sharp * bowl, -sharp * apron) / sharp
+    floor = rim - depth * (1 - 1.2 * r).clamp(0.55, 1) * 0.8
+    return torch.logaddexp(30 * shape, 30 * floor) / 30, torch.sigmoid(12 * (1 - rho))
+
+
+def _place_craters(rng, n, size):
+    """Centres (n, 8, 2) and radii (n, 8), largest first; each takes the one of six places that crosses fewest rims."""
+    low, high, power = 3.5 / 64, 20 / 64, 1.2
+    u = _uniform(rng, 0, 1, n, 8)
+    radii = (low ** -power - u * (low ** -power - high ** -power)) ** (-1 / power) * size
+    count = torch.from_numpy(rng.integers(2, 9, (n, 1)))
+    radii = (radii * (torch.arange(8) < count)).sort(1, descending=True).values
+    tries = _uniform(rng, 0.04, 0.96, n, 8, 6, 2) * size
+    centres = tries[:, :, 0].clone()
+    for k in range(1, 8):
+        gap = (tries[:, k, :, None] - centres[:, None, :k]).norm(dim=-1) - radii[:, None, :k]
+        gap = (gap - radii[:, k, None, None]).amin(-1).clamp(max=0)       # free is free: the first such place
+        centres[:, k] = tries[torch.arange(n), k, gap.argmax(1)]
+    return torch.where(radii[..., None] > 0, centres, 0), radii
+
+
+def _shade(height, light, elevation):
+    """Brightness of the ground (n, size, size), 1 where it is flat: Lambert's cosine law."""
+    a = torch.deg2rad(light)[:, None, None]
+    down, right = height[:, 1:] - height[:, :-1], height[:, :, 1:] - height[:, :, :-1]
+    down, right = (down[:, :, 1:] + down[:, :, :-1]) / 2, (right[:, 1:] + right[:, :-1]) / 2
+    toward = down * a.sin() - right * a.cos()                                    # rows count downward
+    lit = 1 + toward / math.tan(math.radians(elevation))
+    return (lit / (1 + down ** 2 + right ** 2).sqrt()).clamp(min=0)
+
+
+class Cells(NamedTuple):
+    """Pictures of brain tissue with the mitochondria marked; pictures cut from one slice share its number."""
+    images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
+    masks: torch.Tensor                           # (n, 1, size, size) float32, 1 inside a mitochondrion, else 0
+    slices: torch.Tensor                          # (n,) int64: 0 for the first 16 pictures, 1 for the next 16, …
+
+
+def cells(n, size=64, seed=0):
+    """Electron micrographs of brain tissue and their mitochondria: Cells(images, masks, slices).
+
+    n pictures of size × size pixels, cut at random places from slices four times as wide, 16 pictures a slice: those of
+    one slice overlap and share its stain, focus and grain, so split into training and test by slice, never by picture.
+    """
+    _check(n, size, seed)
+    images, masks = [], []
+    for i in range(math.ceil(n / 16)):
+        rng = np.random.default_rng([seed, i])
+        image, mask = _tissue(rng, 4 * size)
+        corners = rng.integers(0, 3 * size + 1, (16, 2)).tolist()
+        images += [image[r:r + size, c:c + size] for r, c in corners]
+        masks += [mask[r:r + size, c:c + size] for r, c in corners]
+    return Cells(torch.stack(images[:n])[:, None], torch.stack(masks[:n])[:, None], torch.arange(n) // 16)
+
+
+def _tissue(rng, width):
+    """One slice (width, width) and its mask. Lengths below are in 256ths of the slice's width."""
+    axis = (torch.arange(width) + 0.5) * 256 / width
+    at = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))                  # (2, width, width) column, row
+    bend, fine, cloud = (_noise(rng, k, width, *band) for k, band in ((2, (1.7, 3, 20)), (2, (1, 12, 70)), (1, (1, 2, 60))))
+
+    # mitochondria are rods; they and a crowd of points are the seeds of neurites: a pixel belongs to the nearest seed
+    middle, turn = _scatter(rng, 44), _uniform(rng, 0, math.pi, 44, 1, 1)
+    length, radius = 15 * _uniform(rng, 0.1, 1, 44, 1, 1) ** 2, _uniform(rng, 4.8, 7.5, 44, 1, 1)
+    x, y = (at + 4.5 * bend)[:, None] - middle.T[:, :, None, None]
+    along, across = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
+    rods = ((along.abs() - length).clamp(min=0).square() + across.square()).sqrt() - radius
+    points = _distance(at + 4.5 * bend, _scatter(rng, 70)) - _uniform(rng, -6, 10, 70, 1, 1)
+    reach = torch.cat([rods - _uniform(rng, 3, 7, 44, 1, 1), points])
+    first, owner = reach.min(0)
+    wall = (reach.scatter_(0, owner[None], math.inf).amin(0) - first) / 2        # how far it is to the membrane, about
+    tone = _uniform(rng, -0.15, 0.15, 114) - 0.3 * (_uniform(rng, 0, 1, 114) < 0.15)
+    image = 0.3 + tone[owner] + 0.1 * cloud[0]
+
+    # what else is dark: crowds of vesicles with pale middles; lysosomes, round and even; membranes, thick at synapses
+    spots = _scatter(rng, 10)[:, None] + 5 * torch.from_numpy(rng.standard_normal((10, 12, 2), dtype=np.float32))
+    ring = _distance(at, spots.reshape(-1, 2)).amin(0)
+    image = image - 0.5 * torch.exp(-((ring - 1.8) / 0.7) ** 2) * (wall > 2)
+    lysosome = (_distance(at + bend, _scatter(rng, 14)) - _uniform(rng, 2, 4.5, 14, 1, 1)).amin(0)
+    image = image - 0.6 * torch.sigmoid(-2 * lysosome) * (wall > 1.5)
+    synapse = torch.exp(-(_distance(at, _scatter(rng, 16)).amin(0) / 5) ** 2)
+    image = image - (0.7 + 0.2 * synapse) * torch.exp(-(wall / (0.8 + 1.2 * synapse)) ** 2)
+
+    # inside a mitochondrion: two membranes, a dark matrix, and folds (cristae) across the rod; it never leaves its neurite
+    inside, which = (-rods).max(0)
+    inside = torch.minimum(inside, wall - 1.5).where(owner == which, -9)
+    folds = torch.cos(along.gather(0, which[None])[0] * 2 + 1.2 * fine[0]) * torch.sigmoid(2 * (inside - 1.6))
+    body = -0.2 + 0.2 * folds + 0.05 * fine[1] - 0.4 * torch.exp(-((inside - 0.5) / 0.6) ** 2)
+    image = image + (body - image) * torch.sigmoid(4 * inside)
+
+    # each slice has its own stain and grain
+    grain = torch.from_numpy(rng.standard_normal((width, width), dtype=np.float32))
+    image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.15, 0.15) + rng.uniform(0.07, 0.14) * grain
+    return image.clamp(-1, 1), (inside > 0).float()
+
+
+def _scatter(rng, count):
+    """Places (count, 2) over the slice, each the one of ten tries that is farthest from those before it."""
+    places = rng.uniform(-8, 264, (1, 2))
+    for _ in range(count - 1):
+        tries = rng.uniform(-8, 264, (10, 2))
+        gap = np.linalg.norm(tries[:, None] - places, axis=-1).min(1)
+        places = np.vstack([places, tries[gap.argmax()]])
+    return torch.from_numpy(places.astype(np.float32))
+
+
+def _distance(at, places):
+    """Distance from each pixel to each place: (len(places), width, width)."""
+    mode = "donot_use_mm_for_euclid_dist"                                        # the other mode rounds differently by size
+    return torch.cdist(places, at.flatten(1).T.contiguous(), compute_mode=mode).view(-1, *at.shape[1:])
+
+
+def _corners_to_middles(a):
+    return (a[:, 1:, 1:] + a[:, :-1, 1:] + a[:, 1:, :-1] + a[:, :-1, :-1]) / 4
+
+
+def _noise(rng, n, size, slope, low, high):
+    """Fractal noise (n, size, size), mean 0, deviation 1, between low and high waves a picture; amplitude ~ f^-slope."""
+    f = (torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size) ** 2).sqrt() * size
+    gain = f.clamp(min=1) ** -slope * (1 - torch.exp(-(f / low) ** 4)) * torch.exp(-(f / high) ** 4)
+    white = torch.from_numpy(rng.standard_normal((n, size, size), dtype=np.float32))
+    field = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(size, size))
+    return field / field.std((1, 2), keepdim=True)
+
+
+def _uniform(rng, low, high, *shape):
+    return torch.from_numpy(rng.uniform(low, high, shape).astype(np.float32))
+
+
+def _check(n, size, seed):
+    if n < 1:
+        raise ValueError(f"n is the number of pictures and must be at least 1, but it is {n}: ask for 1 or more.")
+    if size < 16 or size % 4:
+        raise ValueError(f"size is the picture's width in pixels, but it is {size}: choose a multiple of 4 from 16 up.")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, but it is {seed}: choose 0, 1, 2, …")

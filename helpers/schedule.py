@@ -1,0 +1,78 @@
+"""Noise in: the schedule and the forward process.
+
+t runs from 0 (clean) to T (noise).  beta[0] = 0, so alpha_bar[0] = 1, and the last step of every sampler
+lands on clean data without a special case.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def linear_beta(T=1000, start=1e-4, end=0.02):
+    """T betas on a straight line from start to end (Ho et al. 2020, section 4): (T,) float64."""
+    return torch.linspace(start, end, T, dtype=torch.float64)
+
+
+def cosine_beta(T=1000, s=0.008, max_beta=0.999):
+    """T betas whose alpha_bar falls like a squared cosine (Nichol & Dhariwal 2021, eq. 17): (T,) float64."""
+    u = torch.linspace(0, 1, T + 1, dtype=torch.float64)
+    alpha_bar = torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
+
+
+BETAS = {"linear": linear_beta, "cosine": cosine_beta}
+
+
+class Schedule:
+    """beta, alpha and alpha_bar, each (T + 1,) float64, and the maths that needs only them.
+
+    beta: (T,) values in [0, 1), the variance of the noise that step t = 1 ... T adds.
+    """
+
+    def __init__(self, beta):
+        beta = torch.as_tensor(beta, dtype=torch.float64)
+        if beta.ndim != 1 or len(beta) == 0 or not ((beta >= 0) & (beta < 1)).all():
+            raise ValueError(f"beta must be a row of numbers from 0 to below 1; found {beta}. See linear_beta().")
+        self.T = len(beta)
+        self.beta = F.pad(beta, (1, 0))                        # (T + 1,), beta[0] = 0
+        self.alpha = 1 - self.beta
+        self.alpha_bar = self.alpha.cumprod(0)                 # Ho et al. 2020, below eq. 4
+
+    def at(self, t, x):
+        """alpha_bar[t] for one int t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
+        if isinstance(t, int):
+            return self.alpha_bar[t]                           # a float64 scalar: 1 - a stays exact near t = 0
+        return self.alpha_bar.float().to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
+
+    def q_sample(self, x0, t, eps=None):
+        """Draw x_t ~ q(x_t | x_0), in one jump (Ho et al. 2020, eq. 4).  x0, eps: (B, C, H, W)."""
+        eps = torch.randn_like(x0) if eps is None else eps
+        a = self.at(t, x0)
+        return a.sqrt() * x0 + (1 - a).sqrt() * eps
+
+    def predict_x0(self, xt, t, eps):
+        """Solve x_t = sqrt(a) x_0 + sqrt(1 - a) eps for x_0 (Ho et al. 2020, eq. 15)."""
+        a = self.at(t, xt)
+        return (xt - (1 - a).sqrt() * eps) / a.sqrt()
+
+    def predict_eps(self, xt, t, x0):
+        """Solve the same equation for eps; t > 0, since a clean picture holds no noise."""
+        a = self.at(t, xt)
+        return (xt - a.sqrt() * x0) / (1 - a).sqrt()
+
+    def velocity(self, x0, t, eps):
+        """v = sqrt(a) eps - sqrt(1 - a) x_0, a target that is well-posed at every t (Salimans & Ho 2022, app. D)."""
+        a = self.at(t, x0)
+        return a.sqrt() * eps - (1 - a).sqrt() * x0
+
+    def snr(self):
+        """Signal-to-noise ratio alpha_bar / (1 - alpha_bar): (T + 1,), infinite at t = 0."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    def timesteps(self, steps, start=None):
+        """The t of each step, from start (default T) down to 0: at most start + 1 different integers."""
+        start = self.T if start is None else start
+        if not 1 <= start <= self.T or steps < 1:
+            raise ValueError(f"start must lie in 1 ... {self.T} and steps be 1 or more; found start={start}, steps={steps}")
+        return torch.linspace(start, 0, min(steps, start) + 1, dtype=torch.float64).round().long().tolist()

@@ -1,0 +1,48 @@
+"""Figures to play with.  Where nothing is live (GitHub, a printed page) the figure as it first was stands in their place."""
+import ipywidgets
+
+
+class Explorer:
+    """draw(**values) -> plot.Picture, drawn again whenever one of the controls changes.
+
+    controls: ipywidgets by the name of draw's argument.  A ValueError from draw is shown as a sentence, and the last
+    figure stays.
+    """
+
+    def __init__(self, draw, buttons=(), **controls):
+        self.draw, self.controls = draw, controls
+        self.first = draw(**self.values())
+        self.image = ipywidgets.Image(value=self.first.png, format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        self.message = ipywidgets.Label()
+        self.box = ipywidgets.VBox([ipywidgets.HBox([*buttons, *controls.values()], layout={"flex_flow": "row wrap"}),
+                                    self.image, self.message])
+        for control in controls.values():
+            control.observe(self.redraw, names="value")
+
+    def values(self):
+        return {name: control.value for name, control in self.controls.items()}
+
+    def redraw(self, change=None):
+        try:
+            self.image.value, self.message.value = self.draw(**self.values()).png, ""
+        except ValueError as error:
+            self.message.value = str(error)
+
+    def _repr_mimebundle_(self, **_):
+        data, metadata = self.first._repr_mimebundle_()
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
+        return data | {"application/vnd.jupyter.widget-view+json": view}, metadata
+
+
+def explore(draw, **controls):
+    """A figure with sliders, menus or an upload button: see Explorer."""
+    return Explorer(draw, **controls)
+
+
+def stepper(draw, last, **controls):
+    """A figure with a slider step = 0 ... last and buttons that go one step back or forward: draw(step=...) -> Picture."""
+    slider = ipywidgets.IntSlider(0, 0, last, description="step")
+    buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
+    for button, by in zip(buttons, (-1, 1)):
+        button.on_click(lambda _, by=by: setattr(slider, "value", min(last, max(0, slider.value + by))))
+    return Explorer(draw, buttons, step=slider, **controls)
