@@ -3,9 +3,10 @@
     from helpers import scenes
     moon = scenes.craters(500)                    # moon.images (500, 1, 64, 64), moon.radii, moon.light, …
 
-Pictures are drawn in chunks, each from its own generator: the same seed gives the same pictures, the first k of n are the
-pictures that k alone would give, and the global random state is never touched.
+Each chunk of pictures has a generator of its own: the same seed gives the same pictures, the first k of n are those
+that k alone would give, and the global random state is never touched. A setting that makes no sense raises ValueError.
 """
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -15,19 +16,31 @@ import torch
 CHUNK = 32                                        # craters drawn at once: small enough for the processor's cache
 
 
+@contextlib.contextmanager
+def _one_thread():
+    """The many small steps here run faster on one thread, and far faster where other programs are busy on the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Craters(NamedTuple):
     """Pictures of cratered ground and what is in them; an empty place in the lists of craters has radius 0."""
     images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
-    centres: torch.Tensor                         # (n, 8, 2) column, row in pixels; may lie just outside the picture
+    centres: torch.Tensor                         # (n, 8, 2) column, row in pixels; the first pixel's middle is 0, 0
     radii: torch.Tensor                           # (n, 8) pixels, from centre to rim
     light: torch.Tensor                           # (n,) where the light comes from: degrees, 90 = top, 180 = left
 
 
+@_one_thread()
 def craters(n, size=64, seed=0):
     """Orbital photographs of cratered ground, lit from the upper left: Craters(images, centres, radii, light).
 
-    n pictures of size × size pixels. Each has 2 to 8 craters; radii of 3.5/64 to 20/64 of the picture's width follow the
-    power law N(>r) ~ r^-1.2. The light comes from 135 ± 25 degrees (135 = upper left), one direction a picture.
+    n pictures of size × size pixels, each with 2 to 8 craters. Their radii, 3.5/64 to 20/64 of the picture's width,
+    follow the power law N(>r) ~ r^-1.2. The light comes from 135 ± 25 degrees (135 = upper left), one a picture.
     """
     _check(n, size, seed)
     chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size) for i in range(math.ceil(n / CHUNK))]
@@ -37,9 +50,9 @@ def craters(n, size=64, seed=0):
 def _crater_chunk(rng, n, size):
     centres, radii = _place_craters(rng, n, size)
     light = _uniform(rng, 110, 160, n)
-    fresh = 1 - 0.8 * _uniform(rng, 0, 1, n, 8, 1, 1) ** 2                                 # 0 worn down, 1 just made
-    rough = _uniform(rng, 0.25, 1, n, 1, 1)
-    terrain, wobble = _noise(rng, n, size + 1, 2.3, 1.5, 22), _noise(rng, n, size + 1, 1.5, 3, 20)
+    fresh = 1 - 0.8 * _uniform(rng, 0, 1, n, 8, 1, 1) ** 2                       # 0 worn down, 1 just made
+    rough = _uniform(rng, 0.2, 0.85, n, 1, 1)
+    terrain, wobble = _noise(rng, n, size + 1, 2.1, 1.5, 30), _noise(rng, n, size + 1, 1.5, 3, 20)
 
     # heights in pixels on the pixels' corners, so that differences give slopes exactly at the pixels' middles
     height, albedo = 0.012 * size * rough * terrain, 0.08 * _noise(rng, n, size + 1, 1.7, 1, 8)
@@ -50,20 +63,20 @@ def _crater_chunk(rng, n, size):
         shape, inside = _crater_profile(rho.clamp(min=0.2), f, r / size)
         there = (r > 0).float()
         height = height * (1 - 0.8 * inside * f * there) + shape * r             # a new crater wipes the old ground
-        albedo = albedo + there * 0.12 * f ** 3 * (1 / rho.clamp(min=1)) ** 3    # fresh ejecta are brighter
+        albedo = albedo + there * 0.17 * f ** 3 * (1 / rho.clamp(min=1)) ** 3    # fresh ejecta are brighter
     image = _shade(height, light, elevation=25) * (1 + _corners_to_middles(albedo))
-    image = image + 0.05 * torch.from_numpy(rng.standard_normal((n, size, size), dtype=np.float32))
-    return (torch.tanh(0.85 * (image - 1.05))).clamp(-1, 1)[:, None], centres, radii, light
+    image = image + 0.04 * _grain(rng, n, size, size)
+    return torch.tanh(0.85 * (image - 1.05))[:, None], centres, radii, light
 
 
 def _crater_profile(rho, fresh, r):
     """Height of a crater in units of its radius, at rho radii from its centre, and how far a point lies inside it."""
     depth, rim = 0.5 * fresh ** 0.8, 0.12 * fresh
-    bowl, apron = rim + depth * (rho * rho - 1), rim / rho ** 3                  # they meet in the rim's crest, at rho = 1
+    bowl, apron = rim + depth * (rho * rho - 1), rim / rho ** 3                  # they meet at rho = 1, the rim's crest
     sharp = 25 + 60 * fresh                                                      # erosion rounds the crest off
     shape = -torch.logaddexp(-sharp * bowl, -sharp * apron) / sharp
     floor = rim - depth * (1 - 1.2 * r).clamp(0.55, 1) * 0.8
-    return torch.logaddexp(30 * shape, 30 * floor) / 30, torch.sigmoid(12 * (1 - rho))
+    return torch.logaddexp(30 * shape, 30 * floor) / 30, (3.5 - 3 * rho).clamp(0, 1)
 
 
 def _place_craters(rng, n, size):
@@ -77,7 +90,7 @@ def _place_craters(rng, n, size):
     centres = tries[:, :, 0].clone()
     for k in range(1, 8):
         gap = (tries[:, k, :, None] - centres[:, None, :k]).norm(dim=-1) - radii[:, None, :k]
-        gap = (gap - radii[:, k, None, None]).amin(-1).clamp(max=0)       # free is free: the first such place
+        gap = (gap - radii[:, k, None, None]).amin(-1).clamp(max=0)              # free is free: the first such place
         centres[:, k] = tries[torch.arange(n), k, gap.argmax(1)]
     return torch.where(radii[..., None] > 0, centres, 0), radii
 
@@ -92,6 +105,10 @@ def _shade(height, light, elevation):
     return (lit / (1 + down ** 2 + right ** 2).sqrt()).clamp(min=0)
 
 
+def _corners_to_middles(a):
+    return (a[:, 1:, 1:] + a[:, :-1, 1:] + a[:, 1:, :-1] + a[:, :-1, :-1]) / 4
+
+
 class Cells(NamedTuple):
     """Pictures of brain tissue with the mitochondria marked; pictures cut from one slice share its number."""
     images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
@@ -99,11 +116,12 @@ class Cells(NamedTuple):
     slices: torch.Tensor                          # (n,) int64: 0 for the first 16 pictures, 1 for the next 16, …
 
 
+@_one_thread()
 def cells(n, size=64, seed=0):
     """Electron micrographs of brain tissue and their mitochondria: Cells(images, masks, slices).
 
-    n pictures of size × size pixels, cut at random places from slices four times as wide, 16 pictures a slice: those of
-    one slice overlap and share its stain, focus and grain, so split into training and test by slice, never by picture.
+    n pictures of size × size pixels, 16 cut at random places from each slice, which is four times as wide. Pictures of
+    one slice overlap and share its stain and grain: split into training and test by slice, never by picture.
     """
     _check(n, size, seed)
     images, masks = [], []
@@ -120,7 +138,8 @@ def _tissue(rng, width):
     """One slice (width, width) and its mask. Lengths below are in 256ths of the slice's width."""
     axis = (torch.arange(width) + 0.5) * 256 / width
     at = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))                  # (2, width, width) column, row
-    bend, fine, cloud = (_noise(rng, k, width, *band) for k, band in ((2, (1.7, 3, 20)), (2, (1, 12, 70)), (1, (1, 2, 60))))
+    bend, fine = _noise(rng, 2, width, 2.2, 3, 14), _noise(rng, 2, width, 1, 12, 70)
+    cloud = _noise(rng, 1, width, 1, 2, 60)[0]
 
     # mitochondria are rods; they and a crowd of points are the seeds of neurites: a pixel belongs to the nearest seed
     middle, turn = _scatter(rng, 44), _uniform(rng, 0, math.pi, 44, 1, 1)
@@ -133,10 +152,10 @@ def _tissue(rng, width):
     first, owner = reach.min(0)
     wall = (reach.scatter_(0, owner[None], math.inf).amin(0) - first) / 2        # how far it is to the membrane, about
     tone = _uniform(rng, -0.15, 0.15, 114) - 0.3 * (_uniform(rng, 0, 1, 114) < 0.15)
-    image = 0.3 + tone[owner] + 0.1 * cloud[0]
+    image = 0.3 + tone[owner] + 0.1 * cloud
 
     # what else is dark: crowds of vesicles with pale middles; lysosomes, round and even; membranes, thick at synapses
-    spots = _scatter(rng, 10)[:, None] + 5 * torch.from_numpy(rng.standard_normal((10, 12, 2), dtype=np.float32))
+    spots = _scatter(rng, 10)[:, None] + 5 * _grain(rng, 10, 12, 2)
     ring = _distance(at, spots.reshape(-1, 2)).amin(0)
     image = image - 0.5 * torch.exp(-((ring - 1.8) / 0.7) ** 2) * (wall > 2)
     lysosome = (_distance(at + bend, _scatter(rng, 14)) - _uniform(rng, 2, 4.5, 14, 1, 1)).amin(0)
@@ -144,16 +163,16 @@ def _tissue(rng, width):
     synapse = torch.exp(-(_distance(at, _scatter(rng, 16)).amin(0) / 5) ** 2)
     image = image - (0.7 + 0.2 * synapse) * torch.exp(-(wall / (0.8 + 1.2 * synapse)) ** 2)
 
-    # inside a mitochondrion: two membranes, a dark matrix, and folds (cristae) across the rod; it never leaves its neurite
+    # inside a mitochondrion, which never leaves its neurite: a dark edge, and folds (cristae) across the rod
     inside, which = (-rods).max(0)
     inside = torch.minimum(inside, wall - 1.5).where(owner == which, -9)
     folds = torch.cos(along.gather(0, which[None])[0] * 2 + 1.2 * fine[0]) * torch.sigmoid(2 * (inside - 1.6))
-    body = -0.2 + 0.2 * folds + 0.05 * fine[1] - 0.4 * torch.exp(-((inside - 0.5) / 0.6) ** 2)
+    body = -0.2 + 0.27 * folds + 0.05 * fine[1] - 0.4 * torch.exp(-((inside - 0.5) / 0.6) ** 2)
     image = image + (body - image) * torch.sigmoid(4 * inside)
 
     # each slice has its own stain and grain
-    grain = torch.from_numpy(rng.standard_normal((width, width), dtype=np.float32))
-    image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.15, 0.15) + rng.uniform(0.07, 0.14) * grain
+    image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.15, 0.15)
+    image = image + rng.uniform(0.06, 0.11) * _grain(rng, width, width)
     return image.clamp(-1, 1), (inside > 0).float()
 
 
@@ -169,21 +188,78 @@ def _scatter(rng, count):
 
 def _distance(at, places):
     """Distance from each pixel to each place: (len(places), width, width)."""
-    mode = "donot_use_mm_for_euclid_dist"                                        # the other mode rounds differently by size
+    mode = "donot_use_mm_for_euclid_dist"                                        # by products of matrices: too coarse
     return torch.cdist(places, at.flatten(1).T.contiguous(), compute_mode=mode).view(-1, *at.shape[1:])
 
 
-def _corners_to_middles(a):
-    return (a[:, 1:, 1:] + a[:, :-1, 1:] + a[:, 1:, :-1] + a[:, :-1, :-1]) / 4
+class Heads(NamedTuple):
+    """Slices through heads of two groups; the slices of one subject share its number."""
+    images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
+    groups: torch.Tensor                          # (n,) int64: 1 where the ventricles are enlarged, else 0
+    subjects: torch.Tensor                        # (n,) int64: 0 for the first 6 slices, 1 for the next 6, …
+
+
+@_one_thread()
+def heads(n, size=64, seed=0):
+    """Slices like T1 brain scans, of subjects with narrow or wide ventricles: Heads(images, groups, subjects).
+
+    n pictures of size × size pixels, front at the top; 6 slices a subject, from the level of the deep nuclei upward.
+    Subjects alternate between the groups. A subject's slices resemble each other: split by subject, never by picture.
+    """
+    _check(n, size, seed)
+    subjects = torch.arange(n) // 6
+    drawn = [_head(np.random.default_rng([seed, i]), i % 2, size) for i in range(math.ceil(n / 6))]
+    return Heads(torch.cat(drawn)[:n, None], subjects % 2, subjects)
+
+
+def _head(rng, wide, size):
+    """The six slices (6, size, size) of one subject. Lengths below are in halves of the picture's width."""
+    def part(depth):                                                             # 1 inside, 0 outside, a pixel between
+        return torch.sigmoid(depth * size * 1.2)
+
+    def rod(x1, y1, x2, y2):                                                     # distance to a line segment
+        along = (((x - x1) * (x2 - x1) + (y - y1) * (y2 - y1)) / ((x2 - x1) ** 2 + (y2 - y1) ** 2)).clamp(0, 1)
+        return torch.hypot(x - x1 - along * (x2 - x1), y - y1 - along * (y2 - y1))
+
+    z = torch.linspace(0, 1, 6)[:, None, None]                                 # level: 0 deep nuclei, 1 near the crown
+    axis = (torch.arange(size) + 0.5) * 2 / size - 1
+    y, x = torch.meshgrid(-axis, axis, indexing="ij")
+    bend = _noise(rng, 2, size, 2, 1, 5)
+    tilt = rng.normal(0, 0.04)
+    x, y = x + tilt * y + 0.012 * bend[0], y - tilt * x + 0.012 * bend[1]
+    x, y = x + rng.normal(0, 0.015), y + rng.normal(0, 0.015)
+
+    # shells from the skin inward: scalp, skull, water, brain
+    a, b = rng.uniform(0.68, 0.74) * (1 - 0.22 * z ** 2), rng.uniform(0.86, 0.92) * (1 - 0.2 * z ** 2)
+    skin = (1 - torch.hypot(x / (a * (1 - 0.1 * y)), y / b)) * 0.75
+    brain = skin - 0.115
+    # the cortex lines the surface, the cleft between the halves, and folds that run in, much alike left and right
+    cleft = x.abs() + 0.8 * (0.42 - 0.5 * z - y.abs()).clamp(min=0)
+    surface = torch.minimum(brain, cleft)
+    one, two = (f + 0.8 * f.flip(-1) for f in _noise(rng, 2, size, 0.5, 5, 9))
+    folds = (one * (1.5 * z).cos() + two * (1.5 * z).sin()).abs() * 0.09 + (surface - 0.2).clamp(min=0)
+    cortex = torch.minimum(surface, folds + 0.01)
+    image = -0.97 + 1.35 * part(skin) - 1.2 * part(skin - 0.05) + 0.45 * part(skin - 0.1)   # air, scalp, skull, water
+    image = image + part(brain) * (0.5 * part(cortex - 0.018) + 0.55 * part(cortex - 0.085))  # grey, white matter
+    x = x.abs()                                                                  # what follows has a mirrored twin
+    nuclei = torch.minimum(torch.hypot((x - 0.17) * 1.3, y + 0.08), torch.hypot(x - 0.24, y - 0.1))
+    image = image - 0.35 * part(0.1 * (1 - 1.5 * z) - nuclei)
+    width = rng.normal(0.075, 0.008) if wide else rng.normal(0.035, 0.006)
+    horns = torch.minimum(rod(0.05, 0.0, 0.12, 0.24), rod(0.05, 0.0, 0.17, -0.3))
+    image = image + (-0.62 - image) * part(width * (1 - 1.1 * z ** 2) - horns)
+    return (image * (1 + 0.05 * bend[0]) + 0.03 * _grain(rng, 6, size, size)).clamp(-1, 1)
 
 
 def _noise(rng, n, size, slope, low, high):
-    """Fractal noise (n, size, size), mean 0, deviation 1, between low and high waves a picture; amplitude ~ f^-slope."""
+    """Fractal noise (n, size, size), mean 0, deviation 1: amplitude ~ f^-slope from low to high waves a picture."""
     f = (torch.fft.fftfreq(size)[:, None] ** 2 + torch.fft.rfftfreq(size) ** 2).sqrt() * size
     gain = f.clamp(min=1) ** -slope * (1 - torch.exp(-(f / low) ** 4)) * torch.exp(-(f / high) ** 4)
-    white = torch.from_numpy(rng.standard_normal((n, size, size), dtype=np.float32))
-    field = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=(size, size))
+    field = torch.fft.irfft2(torch.fft.rfft2(_grain(rng, n, size, size)) * gain, s=(size, size))
     return field / field.std((1, 2), keepdim=True)
+
+
+def _grain(rng, *shape):
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 def _uniform(rng, low, high, *shape):

@@ -1,0 +1,123 @@
+"""The saved notebooks: whole, clean, stamped, and in step with helpers.  That their cells still run is nbval's part."""
+import ast
+import base64
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import address  # noqa: E402
+
+PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+
+
+def load(path):
+    notebook = nbformat.read(path, as_version=4)
+    return notebook, [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tagged(cells, tag):
+    return [cell for cell in cells if tag in cell.metadata.get("tags", [])]
+
+
+def problems(path):
+    """What is wrong with a saved notebook: a list of sentences."""
+    notebook, cells = load(path)
+    outputs = [(cell.execution_count, output) for cell in cells for output in cell.outputs]
+    found = []
+    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
+        found.append("its outputs do not come from one clean run")
+    if not any("image/png" in output.get("data", {}) for _, output in outputs):
+        found.append("it holds no picture: outputs were stripped")
+    found += [f"cell {n} ends in an error" for n, output in outputs if output.output_type == "error"]
+    found += [f"cell {n} holds a warning" for n, output in outputs if output.get("name") == "stderr"]
+    found += [f"cell {n} shows a picture without words for it" for n, output in outputs
+              if "image/png" in output.get("data", {}) and "Figure" in output.data.get("text/plain", "<Figure")]
+    found += [f"cell {n} holds an empty picture" for n, output in outputs
+              if "image/png" in output.get("data", {}) and len(base64.b64decode(output.data["image/png"])) < 500]
+    if "widgets" in notebook.metadata:
+        found.append("it holds widget state")
+    if path.stat().st_size > 1_000_000:
+        found.append("it is larger than 1 MB")
+    run = 0
+    for cell in notebook.cells:
+        run = run + 1 if cell.cell_type == "code" else 0
+        if run == 3:
+            found.append(f"cell {cell.execution_count} is the third code cell in a row without a word")
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", []) and len(cell.source.splitlines()) > 20:
+            found.append(f"cell {cell.execution_count} is longer than 20 lines")
+    return found
+
+
+@pages
+def test_saved_notebook_is_whole_and_clean(path):
+    nbformat.validate(load(path)[0])
+    assert problems(path) == []
+
+
+@pages
+def test_opening(path):
+    notebook, cells = load(path)
+    assert re.match(rf"# {path.stem[:2]} \S", notebook.cells[0].source)
+    assert address.badge(path.name) in notebook.cells[0].source
+    assert re.search(r"Time: about [\d½]+ minutes?|Time: under a minute", notebook.cells[0].source)
+    assert [cell.source for cell in tagged(cells, "setup")] == [address.setup_cell()], "run `make address`"
+    (settings,) = tagged(cells, "parameters")
+    for line in ast.parse(settings.source).body:
+        assert isinstance(line, ast.Assign), f"line {line.lineno} of the settings is not a plain assignment"
+        ast.literal_eval(line.value)
+
+
+def definitions(source):
+    return {node.name: node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+
+
+def bare(node):
+    """The syntax tree without docstrings, as text."""
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
+            inner.body = inner.body[1:]
+    return ast.dump(node)
+
+
+HELPERS = {name: node for file in (ROOT / "helpers").glob("*.py")
+           for name, node in definitions(file.read_text(encoding="utf8")).items()}
+
+
+@pages
+def test_what_is_written_out_is_the_helper(path):
+    for cell in load(path)[1]:
+        for name, node in definitions(cell.source).items():
+            if name in HELPERS:
+                assert bare(node) == bare(HELPERS[name]), f"{name} differs between {path.name} and helpers"
+
+
+def test_there_are_pages():
+    assert len(PAGES) >= 4
+
+
+@pytest.mark.parametrize("change, complaint", [
+    (lambda cells: cells[3].update(outputs=[], execution_count=None), "one clean run"),
+    (lambda cells: [cell.update(outputs=[]) for cell in cells], "no picture"),
+    (lambda cells: cells[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])), "error"),
+    (lambda cells: cells[3].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="W")), "warning"),
+], ids=["count", "stripped", "error", "warning"])
+def test_broken_notebooks_are_caught(change, complaint, tmp_path):
+    notebook, cells = load(PAGES[0])
+    change(cells)
+    nbformat.write(notebook, tmp_path / "broken.ipynb")
+    assert any(complaint in problem for problem in problems(tmp_path / "broken.ipynb"))
+
+
+def test_the_address_stands_in_one_place():
+    name = address.course()["repository"]
+    for path in [ROOT / "README.md", ROOT / "CITATION.cff", *PAGES]:
+        text = path.read_text(encoding="utf8")
+        others = {found for found in re.findall(r"github\.com/(?:github/)?([\w.-]+/[\w.-]+)", text)} | set(
+            re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)", text))
+        assert others - {name} <= set(), f"{path.name} names {others - {name}}"

@@ -1,0 +1,53 @@
+"""Stamp the course's address, from [tool.course] in pyproject.toml, into badges, set-up cells, README and CITATION.cff.
+
+    python tools/address.py [owner/name]          # with an argument: change it in pyproject.toml first
+"""
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
+
+
+def course():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
+
+
+def setup_cell():
+    """The set-up cell that all notebooks share."""
+    return (ROOT / "tools" / "setup_cell.txt").read_text(encoding="utf8").strip().format(**course())
+
+
+def badge(name):
+    """The Colab badge of notebook name, as Markdown."""
+    return BADGE.format(link="https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/".format(**course()) + name)
+
+
+def stamp():
+    """Put address, badges and set-up cells where they belong."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            if "setup" in cell.metadata.get("tags", []):
+                cell.source = setup_cell()
+            cell.source = re.sub(r"\[!\[Open in Colab\].*?\)\]\(.*?\)", badge(path.name), cell.source)
+        nbformat.write(notebook, path)
+    for path in (ROOT / "README.md", ROOT / "CITATION.cff"):
+        text = path.read_text(encoding="utf8")
+        text = re.sub(r"\[!\[Open in Colab\][^)]*\)\]\([^)]*/notebooks/([\w.]+)\)", lambda match: badge(match[1]), text)
+        text = re.sub(r"github\.com/[\w.-]+/[\w.-]+?(?=\.git\b|[\s\"/)]|$)(?!/[^\s]*/blob)", f"github.com/{course()['repository']}", text)
+        path.write_text(text, encoding="utf8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", sys.argv[1]):
+            sys.exit(f"An address looks like owner/name; found {sys.argv[1]!r}.")
+        pyproject = ROOT / "pyproject.toml"
+        text = re.sub(r'(?m)^repository = ".*"', f'repository = "{sys.argv[1]}"', pyproject.read_text(encoding="utf8"))
+        pyproject.write_text(text, encoding="utf8")
+    stamp()
