@@ -26,6 +26,6 @@ def weights_path(data, size, channels):
 
 
 def find_weights(data, size, channels):
-    """(path, whose): your own weights for these settings if notebook 03 made some, else those that came with the course."""
+    """(path, whose): your own weights for these settings if notebook 03 made some, else those of the course."""
     own = weights_path(data, size, channels)
     return (own, "your own") if own.exists() else (WEIGHTS / "craters64.safetensors", "shipped")

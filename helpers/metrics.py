@@ -10,7 +10,7 @@ def iou(pred, target):
 
 
 def dice(pred, target, smooth=1e-6):
-    """2 |A & B| / (|A| + |B|) of masks (B, ...): (B,); takes soft predictions in [0, 1], so a loss can be made of it."""
+    """2 |A & B| / (|A| + |B|) of masks (B, ...): (B,); takes soft predictions in [0, 1], so a loss can use it."""
     pred, target = pred.flatten(1).float(), target.flatten(1).float()
     return (2 * (pred * target).sum(1) + smooth) / (pred.sum(1) + target.sum(1) + smooth)
 
@@ -22,4 +22,5 @@ def psnr(pred, target, peak=2.0):
 
 def nearest(queries, references):
     """(distances, indices), each (B,): the reference (N, ...) nearest to each query (B, ...), a look for copies."""
-    return torch.cdist(queries.flatten(1), references.flatten(1)).min(dim=1)
+    index = torch.cdist(queries.flatten(1), references.flatten(1)).argmin(1)
+    return (queries - references[index]).flatten(1).norm(dim=1), index       # cdist rounds: a copy would lie at 0.03

@@ -7,21 +7,27 @@ import io
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from torchvision.utils import make_grid
 
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]    # Okabe & Ito 2008, safe for colour-blind eyes
+# Okabe & Ito 2008: safe for colour-blind eyes
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 
 
 class Picture:
     """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it."""
 
     def __init__(self, figure, alt):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=80)
-        self.png, self.alt = buffer.getvalue(), alt
+        raw, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(raw, format="png", dpi=80, pil_kwargs={"compress_level": 0})
+        image = Image.open(raw).convert("RGB")
+        grey = np.ptp(image, axis=2).max() == 0                # then one channel will do: noise makes large files
+        (image.convert("L") if grey else image).save(small, "png")
+        self.png, self.alt = small.getvalue(), alt
 
     def _repr_mimebundle_(self, **_):
-        return ({"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}, {"image/png": {"alt": self.alt}})
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
 
 
 def pixels(image):
@@ -31,7 +37,7 @@ def pixels(image):
 
 
 def panels(rows, alt, titles=(), labels=(), side=1.5):
-    """Rows of pictures, with a title over each column and a label left of each row; side is a picture's width in inches."""
+    """Rows of pictures, with a title over each column and a label left of each row; side: a picture's width, inches."""
     rows = [list(row) for row in rows]
     columns, gap, top = max(map(len, rows)), 0.06, 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
     left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
@@ -41,7 +47,7 @@ def panels(rows, alt, titles=(), labels=(), side=1.5):
         for j, image in enumerate(row):
             bottom = height - top - (i + 1) * (side + gap) + gap
             axes = figure.add_axes(((left + j * (side + gap)) / width, bottom / height, side / width, side / height))
-            axes.imshow(pixels(image), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axes.set_xticks([]), axes.set_yticks([])
             axes.spines[:].set_visible(False)
             if i == 0 and j < len(titles):
@@ -57,7 +63,7 @@ def grid(images, alt, columns=8, title="", side=0.9):
     lines = -(-len(images) // columns)
     figure = Figure(figsize=(side * min(columns, len(images)), side * lines + (0.3 if title else 0)))
     axes = figure.add_axes((0, 0, 1, side * lines / figure.get_figheight()))
-    axes.imshow(pixels(sheet))
+    axes.imshow(pixels(sheet), interpolation="nearest")
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=10, pad=5)

@@ -37,7 +37,9 @@ def dpmpp_2m_step(schedule, xt, x0, t, s, last=None):
 
 
 def as_eps(model, schedule, target):
-    """The network as an eps_model, whatever it was trained to predict: "eps", "v" or "x0"."""
+    """The network as an eps_model, whatever it was trained to predict: "eps", "v" or "x0", else ValueError."""
+    if target not in ("eps", "v", "x0"):
+        raise ValueError(f"a network predicts eps, v or x0, not {target!r}.")
     if target == "eps":
         return model
 

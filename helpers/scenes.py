@@ -55,7 +55,7 @@ def _crater_chunk(rng, n, size):
     terrain, wobble = _noise(rng, n, size + 1, 2.1, 1.5, 30), _noise(rng, n, size + 1, 1.5, 3, 20)
 
     # heights in pixels on the pixels' corners, so that differences give slopes exactly at the pixels' middles
-    height, albedo = 0.012 * size * rough * terrain, 0.08 * _noise(rng, n, size + 1, 1.7, 1, 8)
+    height, albedo = 0.007 * size * rough * terrain, 0.08 * _noise(rng, n, size + 1, 1.7, 1, 8)
     y, x = torch.meshgrid(torch.arange(size + 1.0), torch.arange(size + 1.0), indexing="ij")
     for k in range(8):                                                           # large to small: small ones lie on top
         r, (cx, cy), f = radii[:, k, None, None], centres[:, k, :, None, None].unbind(1), fresh[:, k]

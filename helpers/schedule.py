@@ -32,8 +32,10 @@ class Schedule:
 
     def __init__(self, beta):
         beta = torch.as_tensor(beta, dtype=torch.float64)
-        if beta.ndim != 1 or len(beta) == 0 or not ((beta >= 0) & (beta < 1)).all():
-            raise ValueError(f"beta must be a row of numbers from 0 to below 1; found {beta}. See linear_beta().")
+        wrong = beta[~((beta >= 0) & (beta < 1))].tolist()
+        if beta.ndim != 1 or len(beta) == 0 or wrong:
+            raise ValueError(f"beta must be a row of numbers from 0 to below 1, as linear_beta() gives; found shape "
+                             f"{tuple(beta.shape)}, {len(wrong)} out of range {wrong[:3]}.")
         self.T = len(beta)
         self.beta = F.pad(beta, (1, 0))                        # (T + 1,), beta[0] = 0
         self.alpha = 1 - self.beta
@@ -74,5 +76,5 @@ class Schedule:
         """The t of each step, from start (default T) down to 0: at most start + 1 different integers."""
         start = self.T if start is None else start
         if not 1 <= start <= self.T or steps < 1:
-            raise ValueError(f"start must lie in 1 ... {self.T} and steps be 1 or more; found start={start}, steps={steps}")
+            raise ValueError(f"start must lie in 1 ... {self.T} and steps be 1 or more; found {start=}, {steps=}.")
         return torch.linspace(start, 0, min(steps, start) + 1, dtype=torch.float64).round().long().tolist()

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+import zlib
 from itertools import count
 from pathlib import Path
 
@@ -44,22 +45,28 @@ def ema_update(decay):
 
 
 def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-3, ema=0.999, seed=0,
-        checkpoint=None, save_every=20, watch=None, workers=0):
+        checkpoint=None, save_every=20, about=None, watch=None, workers=0):
     """Train model in place; give (its running average, the loss of each step).
 
     dataset: anything with len() and [i], for example a tensor (N, C, H, W); each batch is drawn with replacement
     loss_fn: (model, batch) -> scalar
     steps, minutes: how long, one of the two; the learning rate falls to zero over that span
     checkpoint: a file that is written every save_every seconds, taken up again if it is there, removed at the end
-    watch: called after each step as watch(done, average), done being the fraction of the run that is behind
+    about: what else makes this run what it is (data, target, ...), a dictionary; a checkpoint made otherwise is refused
+    watch: called after each step as watch(done, average, losses), done being the fraction of the run that is behind
+    workers: processes that read the pictures; 0 where the dataset draws random numbers of its own
     Step n draws everything from (seed, n), so a run that was stopped ends exactly where it would have ended.
-    ValueError for an empty dataset, a missing length or a foreign checkpoint; ArithmeticError where the loss is not finite.
+    ValueError: an empty dataset, no length, a foreign checkpoint.  ArithmeticError: a loss that is not finite.
     """
-    if len(dataset) == 0 or (steps is None) == (minutes is None):
-        raise ValueError(f"fit needs at least one example and either steps or minutes; "
-                         f"found {len(dataset)} examples, steps={steps}, minutes={minutes}.")
-    half = ("bf16" if torch.cuda.is_bf16_supported() else "fp16") if torch.cuda.is_available() else "no"
-    accelerator = Accelerator(mixed_precision=half)
+    length = minutes if steps is None else steps if minutes is None else None
+    if len(dataset) < 1 or batch_size < 1 or not length or length < 0:
+        raise ValueError(f"fit needs at least one example a step and either steps or minutes above 0; found "
+                         f"{len(dataset)} examples, {batch_size=}, {steps=}, {minutes=}.")
+    precision = "no"
+    if torch.cuda.is_available():                              # a T4 emulates bf16, slowly: there fp16 is the fast one
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    no_gpu = not torch.accelerator.is_available()              # must be said: else CPU processes do not see each other
+    accelerator = Accelerator(cpu=no_gpu, mixed_precision=precision)
     if len(dataset) < batch_size:
         batch_size = len(dataset)
         accelerator.print(f"Only {len(dataset)} examples: training with batches of {batch_size}.")
@@ -67,17 +74,18 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
     optimizer = torch.optim.AdamW(net.parameters(), lr=lr, fused=True)
     average = AveragedModel(net, multi_avg_fn=ema_update(ema), use_buffers=False)
     first, before, losses = 0, 0.0, []
-    made_with = dict(batch_size=batch_size, lr=lr, ema=ema, seed=seed, examples=len(dataset), processes=accelerator.num_processes)
+    made_with = dict(batch_size=batch_size, lr=lr, ema=ema, seed=seed, examples=len(dataset),
+                     processes=accelerator.num_processes, architecture=getattr(model, "config", None)) | (about or {})
     if checkpoint and Path(checkpoint).exists():
         first, before, losses = load_checkpoint(checkpoint, net, average, optimizer, made_with)
     wrapped, optimizer = accelerator.prepare(net, optimizer)
 
-    def random_state(step):                                    # a different one for each step and process
-        return ((seed * 2**32 + step) * accelerator.num_processes + accelerator.process_index) % 2**63
+    def random_state(what, step):                              # hashed, since a CPU heeds only 32 bits of a seed
+        return zlib.crc32(f"{what} {seed} {step} {accelerator.process_index}".encode())
 
     def indices():
         for step in count(first):
-            generator = torch.Generator().manual_seed(random_state(step))
+            generator = torch.Generator().manual_seed(random_state("pictures", step))
             yield torch.randint(len(dataset), (batch_size,), generator=generator).tolist()
 
     batches = iter(DataLoader(dataset, batch_sampler=indices(), num_workers=workers))
@@ -85,9 +93,9 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
     done, total = first / steps if steps else before / (60 * minutes), steps or round(60 * minutes)
     with tqdm(total=total, initial=min(total, round(done * total)), unit="step" if steps else "s", leave=True,
               disable=not accelerator.is_main_process) as bar:
-        step = first
+        step, elapsed = first, before
         while done < 1:
-            torch.manual_seed(random_state(step))
+            torch.manual_seed(random_state("noise", step))     # not the pictures' numbers: t would follow them
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done, step, lr)
             with accelerator.autocast():
@@ -99,22 +107,23 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
                 kept = f"{checkpoint} holds the last good state" if checkpoint else "nothing was saved"
                 raise ArithmeticError(f"the loss became {losses[-1]} at step {step + 1}, with the learning rate at "
                                       f"{group['lr']:.2g}: choose a smaller lr than {lr:g}; {kept}.")
+            if checkpoint and accelerator.is_main_process and time.monotonic() - saved >= save_every:
+                save_checkpoint(checkpoint, net, average, optimizer, step, elapsed, losses[:-1], made_with)
+                saved = time.monotonic()                       # not sooner: its loss is finite, so this state is good
             optimizer.step()
             optimizer.zero_grad()
             average.update_parameters(net)
             step, elapsed = step + 1, before + time.monotonic() - start
             done = step / steps if steps else elapsed / (60 * minutes)
-            if accelerator.num_processes > 1 and minutes:      # all processes stop at the same step: process 0's clock rules
+            if accelerator.num_processes > 1 and minutes:      # process 0's clock rules: all stop at the same step
                 done = broadcast(torch.tensor(done, device=accelerator.device)).item()
             bar.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.4f}", refresh=False)
             bar.update(min(total, int(done * total)) - bar.n)
-            if checkpoint and accelerator.is_main_process and time.monotonic() - saved >= save_every:
-                save_checkpoint(checkpoint, net, average, optimizer, step, elapsed, losses, made_with)
-                saved = time.monotonic()
             if watch and accelerator.is_main_process:
-                watch(done, average.module)
+                watch(done, average.module, losses)
     if checkpoint and accelerator.is_main_process:
         Path(checkpoint).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
     return average.module.eval(), losses
 
 
@@ -125,30 +134,35 @@ def write_safetensors(path, tensors, about):
     part = path.with_name(f"{path.name}.part")
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part,
               metadata={"about": json.dumps(about)})
-    with part.open("rb") as file:
+    with part.open("rb+") as file:                             # Windows syncs only what it may write
         os.fsync(file.fileno())
     part.replace(path)                                         # a rename is all or nothing
 
 
-def read_safetensors(path):
-    """(tensors, about) from a file made by write_safetensors; ValueError where it is not one."""
+def read_safetensors(path, *needed):
+    """(tensors, about) of a file made by write_safetensors; ValueError where it is none, or about lacks the needed."""
     try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+        with safe_open(path, "pt") as file:                    # cloned, or the tensors would keep the file open
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+            about = json.loads(file.metadata()["about"])
+        [about[key] for key in needed]
+        return tensors, about
     except FileNotFoundError:
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a weights file of this course ({error}): train anew, or fetch the file again.") from None
+        raise ValueError(f"{path} is not a file of this course, or not the right one "
+                         f"({type(error).__name__}: {error}): train anew, or fetch the file again.") from None
 
 
 def save_weights(path, model, **about):
-    """Write model's weights in half precision, with its architecture and about (data, schedule, target, ...) in the header."""
-    write_safetensors(path, {k: v.half() for k, v in model.state_dict().items()}, {"architecture": model.config, **about})
+    """Write model's weights in half precision; its architecture and about (data, target, ...) stand in the header."""
+    weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    write_safetensors(path, weights, {"architecture": model.config, **about})
 
 
 def load_weights(path, network):
     """(model, about): a network (the class UNet) with the weights and the settings that save_weights wrote."""
-    tensors, about = read_safetensors(path)
+    tensors, about = read_safetensors(path, "architecture")
     model = network(**about["architecture"])
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return model.eval(), about
@@ -166,9 +180,12 @@ def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_w
 
 def load_checkpoint(path, net, average, optimizer, made_with):
     """Restore what save_checkpoint wrote; give (step, elapsed, losses).  ValueError where other settings made it."""
-    tensors, about = read_safetensors(path)
-    if about["made_with"] != made_with:
-        raise ValueError(f"{path} was made with {about['made_with']}, this run has {made_with}: delete the file to start anew.")
+    tensors, about = read_safetensors(path, "made_with", "step", "elapsed")
+    before, now = about["made_with"], json.loads(json.dumps(made_with))
+    if before != now:
+        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
+        found = ", ".join(f"{key}={before.get(key)!r}, not {now.get(key)!r}" for key in keys)
+        raise ValueError(f"{path} was made with {found}: delete the file to start anew.")
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     net.load_state_dict(part("net."))
     average.load_state_dict(part("average."))
@@ -176,6 +193,7 @@ def load_checkpoint(path, net, average, optimizer, made_with):
     for name, tensor in part("optimizer.").items():
         i, key = name.split(".")
         like = list(net.parameters())[int(i)]                  # the fused optimiser wants the parameter's memory layout
-        memory.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        same = tensor.shape == like.shape
+        memory.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if same else tensor
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
     return about["step"], about["elapsed"], tensors["losses"].tolist()

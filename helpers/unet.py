@@ -67,11 +67,14 @@ class UNet(nn.Module):
     attend: self-attention in the middle, at the lowest resolution
     skips: join each level on the way up with its twin on the way down
     num_classes: how many labels y there are; 0 for none
-    ValueError where H or W is not divisible by patch * 2^(levels - 1).
+    ValueError where a width is no multiple of 8, or H or W not divisible by patch * 2^(levels - 1).
     """
 
-    def __init__(self, in_channels=1, out_channels=1, channels=(64, 128), patch=1, attend=True, skips=True, num_classes=0):
+    def __init__(self, in_channels=1, out_channels=1, channels=(64, 128), patch=1, attend=True, skips=True,
+                 num_classes=0):
         super().__init__()
+        if not channels or any(c <= 0 or c % 8 for c in channels):
+            raise ValueError(f"the widths {list(channels)} do not fit this network: choose multiples of 8.")
         c, c_time = channels, 4 * channels[0]
         self.config = dict(in_channels=in_channels, out_channels=out_channels, channels=list(channels), patch=patch,
                            attend=attend, skips=skips, num_classes=num_classes)
@@ -85,13 +88,15 @@ class UNet(nn.Module):
         self.middle = Level(c[-1], c[-1], c_time, attend)
         self.grow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in zip(c, c[1:]))
         self.up = nn.ModuleList(Level(2 * b if skips else b, b, c_time) for b in c)
-        self.head = nn.Sequential(nn.GroupNorm(8, c[0]), nn.SiLU(), nn.Conv2d(c[0], out_channels * patch**2, 3, padding=1))
-        nn.init.zeros_(self.head[-1].weight)                   # the first guess is 0 everywhere: a calm start
+        last = nn.Conv2d(c[0], out_channels * patch**2, 3, padding=1)
+        self.head = nn.Sequential(nn.GroupNorm(8, c[0]), nn.SiLU(), last)
+        nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)  # the first guess is 0 everywhere: a calm start
 
     def forward(self, x, t=None, y=None):
         config, (height, width) = self.config, x.shape[-2:]
         if height % self.divisor or width % self.divisor:
-            raise ValueError(f"pictures of {height}×{width} do not fit this network: choose a size divisible by {self.divisor}")
+            raise ValueError(f"pictures of {height}×{width} do not fit this network: choose a size divisible by "
+                             f"{self.divisor}.")
         t = x.new_zeros(len(x)) if t is None else t            # a clean image is an image at t = 0
         emb = self.time(time_embedding(t, config["channels"][0]).to(x.dtype))
         emb = emb if y is None else emb + self.label(y)

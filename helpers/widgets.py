@@ -1,4 +1,4 @@
-"""Figures to play with.  Where nothing is live (GitHub, a printed page) the figure as it first was stands in their place."""
+"""Figures to play with.  Where nothing is live (GitHub, a printed page) the first figure stands in their place."""
 import ipywidgets
 
 
@@ -12,7 +12,8 @@ class Explorer:
     def __init__(self, draw, buttons=(), **controls):
         self.draw, self.controls = draw, controls
         self.first = draw(**self.values())
-        self.image = ipywidgets.Image(value=self.first.png, format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        fit = {"max_width": "100%", "object_fit": "contain"}
+        self.image = ipywidgets.Image(value=self.first.png, format="png", layout=fit)
         self.message = ipywidgets.Label()
         self.box = ipywidgets.VBox([ipywidgets.HBox([*buttons, *controls.values()], layout={"flex_flow": "row wrap"}),
                                     self.image, self.message])
@@ -40,7 +41,7 @@ def explore(draw, **controls):
 
 
 def stepper(draw, last, **controls):
-    """A figure with a slider step = 0 ... last and buttons that go one step back or forward: draw(step=...) -> Picture."""
+    """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Picture."""
     slider = ipywidgets.IntSlider(0, 0, last, description="step")
     buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
     for button, by in zip(buttons, (-1, 1)):

@@ -19,7 +19,8 @@ def course():
 
 def setup_cell():
     """The set-up cell that all notebooks share."""
-    return (ROOT / "tools" / "setup_cell.txt").read_text(encoding="utf8").strip().format(**course())
+    text = (ROOT / "tools" / "setup_cell.txt").read_text(encoding="utf8").strip()
+    return text.replace("{repository}", course()["repository"]).replace("{branch}", course()["branch"])
 
 
 def badge(name):

@@ -1,0 +1,1327 @@
+"""Torture for helpers.data: one test per trait, each on small files made on the spot."""
+import os
+import struct
+import sys
+import time
+import warnings
+import zipfile
+import zlib
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from helpers import data, datasets
+from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, split
+
+LEFT_BRIGHT = np.repeat(np.uint8([[200, 200, 40, 40]]), 4, 0).repeat(4, 0).repeat(4, 1)       # 16 x 16
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path_factory, monkeypatch):
+    """Each test has its own cache, and a warning it does not expect fails it."""
+    monkeypatch.setattr(data, "CACHE", tmp_path_factory.mktemp("cache") / "deep" / "er")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    assert not data._open                                             # every file is closed again, or Windows locks it
+
+
+def save(path, a=LEFT_BRIGHT, **kw):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (a if isinstance(a, Image.Image) else Image.fromarray(a)).save(path, **kw)
+    return path
+
+
+def tiff(path, a, **kw):
+    tifffile.imwrite(path, a, **{"photometric": "minisblack", **kw})
+    return path
+
+
+def flat(value, side=16):
+    return np.full((side, side), value, np.uint8)
+
+
+def png(path, a, depth):
+    """A PNG by hand: Pillow writes no 16-bit colour."""
+    h, w, c = a.shape
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    head = struct.pack(">IIBBBBB", w, h, depth, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for row in a)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    return path
+
+
+def good(x, n, channels=1, size=16):
+    assert x.shape == (n, channels, size, size) and x.dtype == torch.float32 and x.is_contiguous()
+    assert torch.isfinite(x).all() and x.min() >= -1 and x.max() <= 1
+    return x
+
+
+def refused(path, *words, size=16):
+    with pytest.raises(DataError) as caught:
+        load_images(path, size)
+    for word in words:
+        assert word in str(caught.value)
+    return str(caught.value)
+
+
+def skips(path, n, *words):
+    with pytest.warns(DataWarning) as caught:
+        x = good(load_images(path, 16), n)
+    assert len(caught) == 1
+    for word in words:
+        assert word in str(caught[0].message)
+    return x
+
+
+def near(x, value, atol=0.02):
+    assert torch.allclose(x, torch.as_tensor(value, dtype=torch.float32), atol=atol), (x.min(), x.max(), value)
+
+
+# ---- values
+
+def test_eight_bit_by_255(tmp_path):
+    x = good(load_images(save(tmp_path / "a.png"), 16), 1)
+    near(x[0, 0, :, :6], 200 / 127.5 - 1)
+    near(x[0, 0, :, 10:], 40 / 127.5 - 1)
+
+
+def test_colour_keeps_its_channels_and_grey_is_repeated(tmp_path):
+    red = np.zeros((16, 16, 3), np.uint8)
+    red[..., 0] = 255
+    x = good(load_images(save(tmp_path / "a.png", red), 16, channels=3), 1, 3)
+    near(x[0, :, 8, 8], [1, -1, -1])
+    near(load_images(tmp_path / "a.png", 16), 0.299 * 2 - 1)
+    x = load_images(save(tmp_path / "b.png"), 16, channels=3)
+    assert (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all()
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i2", "<u4", "<i4", "<f4", "<f8", "<f2", "i1"])
+@pytest.mark.parametrize("top", [1, 0.06])
+def test_other_depths_are_stretched_by_their_range(tmp_path, dtype, top):
+    """top = 0.06 is 12 bits in 16: neither white nor black comes out."""
+    d = np.dtype(dtype)
+    high = int(np.iinfo(d).max * top) if d.kind in "ui" else 1000 * top
+    low = -high if d.kind != "u" else 0
+    ramp = np.linspace(low, high, 16).astype(d.newbyteorder("="))
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.tile(ramp, (16, 1)), byteorder=">" if dtype[0] == ">" else "<", photometric="minisblack")
+    x = good(load_images(path, 16), 1)
+    want = (ramp - ramp[0].astype(float)) / (ramp[-1].astype(float) - ramp[0]) * 2 - 1
+    near(x[0, 0], np.tile(want, (16, 1)), 0.01)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "f4", "i4"])
+def test_sixteen_bit_outside_tiff(tmp_path, dtype):
+    a = np.tile(np.linspace(0, 4000, 16).astype(dtype), (16, 1))
+    path = tmp_path / ("a.png" if dtype == "u2" else "a.tif")
+    Image.fromarray(a).save(path)
+    near(load_images(path, 16)[0, 0, 0], torch.linspace(-1, 1, 16), 0.01)
+
+
+def test_sixteen_bit_pgm(tmp_path):
+    ramp = np.tile(np.linspace(0, 4095, 16), (16, 1)).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(b"P5 16 16 4095\n" + ramp.tobytes())
+    near(load_images(tmp_path / "a.pgm", 16)[0, 0, 3], torch.linspace(-1, 1, 16), 0.01)
+
+
+@pytest.mark.parametrize("c", [1, 2, 3, 4])
+def test_sixteen_bit_png_in_colour_holding_twelve_bits(tmp_path, c):
+    a = np.repeat(np.tile(np.linspace(0, 4095, 16), (16, 1))[..., None], c, 2)
+    if c in (2, 4):
+        a[..., -1] = 65535
+    x = good(load_images(png(tmp_path / "a.png", a, 16), 16, channels=3), 1, 3)
+    near(x[0, :, 5], torch.linspace(-1, 1, 16).expand(3, 16), 0.01 if c == 1 else 0.15)     # in colour: the upper 8
+
+
+def test_pages_of_a_stack_keep_their_relation(tmp_path):
+    a = np.stack([np.full((16, 16), v, np.uint16) for v in (100, 200, 300)])
+    near(load_images(tiff(tmp_path / "a.tif", a), 16).mean((1, 2, 3)), [-1, 0, 1])
+
+
+@pytest.mark.parametrize("value", [0, 7, 65535])
+def test_a_constant_image_of_many_bits_is_no_nan(tmp_path, value):
+    good(load_images(tiff(tmp_path / "a.tif", np.full((16, 16), value, np.uint16)), 16), 1)
+
+
+def test_nan_and_infinity_do_not_come_through(tmp_path):
+    a = np.tile(np.linspace(0, 1, 16, dtype=np.float32), (16, 1))
+    a[4, 4], a[8, 8], a[12, 12] = np.nan, np.inf, -np.inf
+    x = good(load_images(tiff(tmp_path / "a.tif", a), 16), 1)
+    near(x[0, 0, 0], torch.linspace(-1, 1, 16), 0.01)
+    assert x[0, 0, 4, 4] < -0.9 and x[0, 0, 8, 8] > 0.9 and x[0, 0, 12, 12] < -0.9
+
+
+def test_values_whose_range_overflows(tmp_path):
+    a = np.tile(np.linspace(-0.9, 0.9, 16), (16, 1)) * np.finfo(float).max
+    near(load_images(tiff(tmp_path / "a.tif", a), 16)[0, 0, 0], torch.linspace(-1, 1, 16), 0.01)
+
+
+def test_only_nan_is_refused_or_left_out(tmp_path):
+    empty = np.full((16, 16), np.nan, np.float32)
+    refused(tiff(tmp_path / "a.tif", empty), "a.tif", "no finite number")
+    save(tmp_path / "b.png")
+    skips(tmp_path, 1, "a.tif", "no finite number")
+    stack = np.stack([empty, np.tile(np.linspace(0, 1, 16, dtype=np.float32), (16, 1))])
+    skips(tiff(tmp_path / "c.tif", stack), 1, "c.tif, page 1", "no finite number")
+
+
+def test_missing_heights_of_an_elevation_model(tmp_path):
+    a = np.tile(np.linspace(5, 9, 16, dtype=np.float32), (16, 1))
+    a[0, 0] = -3.4e38
+    x = load_images(tiff(tmp_path / "a.tif", a, extratags=[(42113, "s", 0, str(float(a[0, 0])), True)]), 16)
+    near(x[0, 0, 5], torch.linspace(-1, 1, 16), 0.01)
+
+
+def test_complex_numbers_are_refused(tmp_path):
+    refused(tiff(tmp_path / "a.tif", np.ones((16, 16), np.complex64)), "a.tif", "complex64")
+
+
+# ---- kinds of pixels
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_modes(tmp_path, mode):
+    suffix = {"CMYK": "jpg", "YCbCr": "jpg", "PA": "tif"}.get(mode, "png")
+    image = Image.fromarray(np.where(LEFT_BRIGHT > 100, 255, 0).astype(np.uint8)).convert("RGB")
+    image = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode)
+    x = good(load_images(save(tmp_path / f"a.{suffix}", image), 16), 1)
+    near(x[0, 0, :, :6], 1, 0.05)
+    near(x[0, 0, :, 10:], -1, 0.05)
+
+
+def test_bilevel_and_white_is_zero_tiff(tmp_path):
+    a = LEFT_BRIGHT > 100
+    for name, kw in [("a", {}), ("b", {"photometric": "miniswhite"})]:
+        x = load_images(tiff(tmp_path / f"{name}.tif", a if name == "a" else ~a, **kw), 16)
+        assert x[0, 0, 8, 2] > 0.9 and x[0, 0, 8, 13] < -0.9
+    for dtype in (np.uint8, np.uint16):
+        x = load_images(tiff(tmp_path / "c.tif", (255 - LEFT_BRIGHT).astype(dtype), photometric="miniswhite"), 16)
+        assert x[0, 0, 8, 2] > x[0, 0, 8, 13] + 1
+
+
+def test_palette_tiff_is_shown_in_its_colours(tmp_path):
+    colours = np.zeros((3, 256), np.uint16)
+    colours[:, 7] = 65535, 0, 0
+    tifffile.imwrite(tmp_path / "a.tif", flat(7), photometric="palette", colormap=colours)
+    near(load_images(tmp_path / "a.tif", 16, 3)[0, :, 0, 0], [1, -1, -1])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "tRNS", "u16"])
+def test_transparency_lies_on_white(tmp_path, mode):
+    rgba = np.zeros((16, 16, 4), np.uint8)
+    rgba[:, :8, 3] = 255                                              # left opaque black; right clear, black below
+    image = Image.fromarray(rgba)
+    path = tmp_path / "a.png"
+    if mode == "P":
+        index = Image.fromarray((rgba[..., 3] > 0).astype(np.uint8))
+        index.putpalette([9, 9, 9, 0, 0, 0])
+        save(path, index, transparency=0)
+    elif mode == "tRNS":
+        save(path, Image.fromarray(np.where(rgba[..., 3] > 0, 0, 77).astype(np.uint8)), transparency=77)
+    elif mode == "u16":
+        deep = rgba.astype(np.uint16) * 257
+        deep[15, :8] = 65535                                          # so that the range is known
+        path = tiff(tmp_path / "a.tif", deep, photometric="rgb", extrasamples=[2])
+    else:
+        save(path, image.convert(mode))
+    x = load_images(path, 16)
+    near(x[0, 0, :12, :6], -1, 0.05)
+    near(x[0, 0, :12, 10:], 1, 0.05)
+
+
+def test_half_transparent_is_half_white(tmp_path):
+    near(load_images(save(tmp_path / "a.png", Image.new("RGBA", (16, 16), (0, 0, 0, 128))), 16), 0, 0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colour_planes_one_after_the_other(tmp_path, dtype):
+    a = np.zeros((3, 16, 16), dtype)
+    a[0] = np.iinfo(dtype).max
+    x = load_images(tiff(tmp_path / "a.tif", a, photometric="rgb", planarconfig="separate"), 16, 3)
+    near(x[0, :, 8, 8], [1, -1, -1])
+
+
+def test_further_channels_are_left_out_and_five_are_refused(tmp_path):
+    a = np.zeros((16, 16, 4), np.uint16)
+    a[:, :8, :3] = 999
+    x = load_images(tiff(tmp_path / "a.tif", a, photometric="rgb", extrasamples=[0]), 16)
+    assert x[0, 0, 0, 0] > 0.9 and x[0, 0, 0, 15] < -0.9
+    five = np.zeros((16, 16, 5), np.uint16)
+    path = tiff(tmp_path / "b.tif", five, planarconfig="contig", extrasamples=[2, 0, 0, 0])
+    refused(path, "b.tif", "(16, 16, 5)")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "tiff_deflate", "packbits"])
+def test_compressed_tiff_without_extra_packages(tmp_path, compression):
+    x = good(load_images(save(tmp_path / "a.tif", compression=compression), 16), 1)
+    near(x[0, 0, :, :6], 200 / 127.5 - 1, 0.1)
+
+
+def test_sixteen_bit_lzw_tiff(tmp_path):
+    a = np.tile(np.linspace(0, 4000, 16).astype(np.uint16), (16, 1))
+    Image.fromarray(a).save(tmp_path / "a.tif", compression="tiff_lzw")
+    near(load_images(tmp_path / "a.tif", 16)[0, 0, 0], torch.linspace(-1, 1, 16), 0.01)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "gif", "webp", "ppm", "jp2", "jfif", "avif"])
+def test_other_formats(tmp_path, suffix):
+    try:
+        image = Image.fromarray(LEFT_BRIGHT).convert("RGB")
+        save(tmp_path / f"a.{suffix}", image, format="JPEG" if suffix == "jfif" else None)
+    except (KeyError, ValueError, OSError) as error:
+        pytest.skip(f"this Pillow writes no {suffix}: {error}")
+    x = load_images(tmp_path, 16)
+    near(x[0, 0, :, :5], 200 / 127.5 - 1, 0.1)
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.fromarray(flat(v)) for v in (255, 0)]
+    save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    near(load_images(tmp_path / "a.gif", 16), 1)
+
+
+# ---- geometry
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "deep.tif"])
+def test_exif_rotation_is_applied(tmp_path, turn, suffix):
+    """The file holds the upright picture turned such that the tag undoes it: what comes out is always the same."""
+    upright = np.kron(np.uint8([[250, 170], [90, 10]]), np.ones((16, 16), np.uint8))
+    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: a[::-1, ::-1], 4: np.flipud, 5: lambda a: a.T,
+            6: lambda a: np.rot90(a), 7: lambda a: a[::-1, ::-1].T, 8: lambda a: np.rot90(a, -1)}[turn]
+    stored = np.ascontiguousarray(undo(upright))
+    exif = Image.Exif()
+    exif[274] = turn
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "deep.tif":
+        tiff(path, stored.astype(np.uint16), extratags=[(274, "H", 1, turn, True)])
+    else:
+        save(path, stored, exif=exif)
+    x = load_images(path, 2)[0, 0]
+    near(x, [[0.96, 0.33], [-0.29, -0.92]] if suffix != "deep.tif" else [[1., 0.33], [-0.33, -1]], 0.25)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (1, 500), (500, 1), (16, 48), (48, 16), (17, 16), (1000, 37)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_extreme_shapes(tmp_path, shape, dtype):
+    rng = np.random.default_rng(0)
+    good(load_images(tiff(tmp_path / "a.tif", (rng.random(shape) * 255).astype(dtype)), 16), 1)
+
+
+def test_the_centre_square_is_taken(tmp_path):
+    wide = np.hstack([flat(0), flat(255), flat(0)])
+    near(load_images(save(tmp_path / "a.png", wide), 16), 1)
+    near(load_images(save(tmp_path / "b.png", wide.T), 16), 1)
+
+
+def test_shrinking_averages(tmp_path):
+    checks = np.indices((256, 256)).sum(0).astype(np.uint8) % 2 * 255
+    near(load_images(save(tmp_path / "a.png", checks), 16), 0, 0.1)
+
+
+def test_reduced_jpeg_decoding_changes_next_to_nothing(tmp_path):
+    y, x = np.mgrid[:640, :600]
+    a = (127 + 60 * np.sin(x / 40) + 60 * np.cos(y / 55)).astype(np.uint8)
+    a = np.dstack([a, a[::-1], a[:, ::-1]])
+    Image.fromarray(a).save(tmp_path / "a.jpg", quality=95)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "b.png")
+    for channels in (1, 3):
+        fast, slow = (load_images(tmp_path / name, 32, channels) for name in ("a.jpg", "b.png"))
+        assert (fast - slow).abs().mean() < 0.02
+
+
+def test_mixed_sizes_in_one_folder(tmp_path):
+    for i, side in enumerate([5, 16, 31]):
+        save(tmp_path / f"{i}.png", flat(200, side))
+    near(good(load_images(tmp_path, 16), 3), 200 / 127.5 - 1)
+
+
+@pytest.mark.parametrize("size, channels", [(0, 1), (-3, 1), (2.5, 1), ("64", 1), (16, 2), (16, "RGB")])
+def test_settings_that_make_no_sense(tmp_path, size, channels):
+    for what in (load_images, ImageFiles):
+        with pytest.raises(DataError, match="size must be"):
+            what(save(tmp_path / "a.png"), size, channels)
+    with pytest.raises(DataError, match="size must be"):
+        load_pairs(tmp_path / "a.png", tmp_path / "a.png", 0)
+
+
+# ---- folders
+
+def test_natural_order_to_the_bottom_of_a_folder(tmp_path):
+    names = ["1.png", "2.png", "10.png", "b/3/x.png", "B/20.png"]
+    for i, name in enumerate(names):
+        save(tmp_path / name, flat(40 * i))
+    files = ImageFiles(tmp_path, 16)
+    assert [Path(name).name for name in files.names] == ["1.png", "2.png", "10.png", "x.png", "20.png"]
+    near(torch.stack([*files]).mean((1, 2, 3)), [40 * i / 127.5 - 1 for i in range(5)])
+    assert (load_images(str(tmp_path), 16) == torch.stack([*files])).all()
+
+
+def test_upper_case_suffixes_and_wrong_ones(tmp_path):
+    save(tmp_path / "A.PNG")
+    save(tmp_path / "really_a_png.jpg", format="PNG")
+    save(tmp_path / "really_a_tiff.png", format="TIFF")
+    save(tmp_path / "B.TIFF")
+    good(load_images(tmp_path, 16), 4)
+
+
+def test_debris_is_passed_over_in_silence(tmp_path):
+    save(tmp_path / "a.png")
+    for name in [".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._a.png", "._a.png", ".ipynb_checkpoints/a.png",
+                 "labels/a.txt", "classes.txt", "data.yaml", "README.md", "LICENSE", "notes.csv", ".hidden.png"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"0 0.5 0.5 0.1 0.1")
+    good(load_images(tmp_path, 16), 1)
+
+
+def test_a_folder_below_a_hidden_one(tmp_path):
+    save(tmp_path / ".cache" / "a.png")
+    good(load_images(tmp_path / ".cache", 16), 1)
+
+
+def test_a_class_folder_with_nothing_in_it(tmp_path):
+    save(tmp_path / "AD" / "a.png")
+    (tmp_path / "NC").mkdir()
+    good(load_images(tmp_path, 16), 1)
+
+
+@pytest.mark.parametrize("name", ["Krater Ä ö 月.png", "a b  c.png", "a[1](2){3}.png", "100%.png", "-rf.png",
+                                  "a'b\"c.png", "x" * 200 + ".png", "9" * 190 + ".png", "a#b?c.png", "😀.x.png"])
+def test_names(tmp_path, name):
+    good(load_images(save(tmp_path / "ö [x] y" / name), 16), 1)
+    good(load_images(tmp_path, 16), 1)
+
+
+def test_symbolic_links(tmp_path):
+    save(tmp_path / "a" / "a.png")
+    save(tmp_path / "elsewhere" / "b.png")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "up").symlink_to("..")
+    (tmp_path / "a" / "self").symlink_to("self")
+    (tmp_path / "a" / "link.png").symlink_to("a.png")
+    good(load_images(tmp_path / "a", 16), 3)
+
+
+def test_a_broken_link_and_a_pipe(tmp_path):
+    save(tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    os.mkfifo(tmp_path / "pipe.png")                                  # to open it would wait for ever
+    skips(tmp_path, 1, "gone.png cannot be opened")
+    refused(tmp_path / "pipe.png", "pipe.png", "no file or folder")
+
+
+def test_one_image_only(tmp_path):
+    good(load_images(save(tmp_path / "a.png"), 16), 1)
+    good(load_images(tmp_path, 16), 1)
+
+
+def test_no_such_path(tmp_path):
+    refused(tmp_path / "nothing here", "no file or folder", "nothing here", "spelling")
+    refused("https://example.org/a.png", "web address", "Download")
+    refused("x" * 5000, "no file or folder")
+    refused("a\0b", "no file or folder")
+
+
+@pytest.mark.parametrize("path", [None, 3, np.zeros((3, 3)), torch.zeros(3)])
+def test_not_a_path(path):
+    refused(path, type(path).__name__, "path or an upload")
+
+
+def test_home_is_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "a.png")
+    good(load_images("~/a.png", 16), 1)
+
+
+def test_a_folder_without_pictures_says_what_it_found(tmp_path):
+    refused(tmp_path, str(tmp_path), "found: nothing")
+    for name in ("a.txt", "b.txt", "c.zip", "LICENSE"):
+        (tmp_path / name).write_text("x")
+    refused(tmp_path, "2 .txt", "1 .zip", "1 without suffix", "PNG, JPEG or TIFF")
+
+
+# ---- bad files
+
+STRANGE = {
+    b"": "empty (0 bytes)",
+    b"<!DOCTYPE html><html>": "web page",
+    b"\n <HTML><head>": "web page",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:1": "git-LFS pointer",
+    b"\0\0\0\x18ftypheic\0\0\0\0": "HEIC",
+    b"\0" * 128 + b"DICM": "DICOM",
+    b"%PDF-1.4": "PDF",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n": "PostScript",
+    b"Rar!\x1a\x07": "archive",
+    b"<?xml version='1.0'?><svg/>": "SVG",
+    b"GIF89a": "damaged",
+    b"hello, I am no picture": "Save it as PNG, JPEG or TIFF",
+    b"II*\0\xff\xff\xff\x7f": "no picture",
+    b"II*\0": "damaged",
+    b"\x89PNG\r\n\x1a\n": "damaged",
+    b"\xff\xd8\xff\xe0\0\x10JFIF": "damaged",
+    b"\x93NUMPY\1\0": "arrays cannot be read",
+    b"PK\3\4": "arrays cannot be read",
+}
+
+
+@pytest.mark.parametrize("body", STRANGE)
+def test_fakes_are_named(tmp_path, body):
+    path = tmp_path / "fake.png"
+    path.write_bytes(body)
+    refused(tmp_path, "fake.png", STRANGE[body])
+    if not body.startswith(b"PK"):
+        refused(path, "fake.png", STRANGE[body])
+    save(tmp_path / "b.png")
+    skips(tmp_path, 1, "1 left out", "fake.png", STRANGE[body])
+
+
+def test_nothing_is_executed(tmp_path):
+    """EPS would go through Ghostscript, an object array through pickle."""
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+    np.savez(tmp_path / "a.npz", images=np.array([Evil()], dtype=object))
+    refused(tmp_path / "a.npz", "a.npz", "allow_pickle=False")
+    assert not (tmp_path / "ran").exists() and "EPS" not in data.FORMATS
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "deflate.tif", "u16.tif", "webp", "npz", "npy"])
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
+def test_truncated_files_never_crash(tmp_path, suffix, part):
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 255, (3, 64, 64), np.uint8)
+    path = tmp_path / f"cut.{suffix}"
+    if suffix == "npz":
+        np.savez(path, images=a)
+    elif suffix == "npy":
+        np.save(path, a)
+    elif suffix.endswith("tif"):
+        a = a.astype(np.uint16) if suffix == "u16.tif" else a
+        tiff(path, a, compression="zlib" if "deflate" in suffix else None, metadata=None)
+    else:
+        save(path, a[0])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(len(whole) * part)])
+    save(tmp_path / "whole.png")
+    with pytest.warns(DataWarning, match="cut"):
+        good(load_images(tmp_path, 16), len(load_images_quietly(tmp_path)))
+
+
+def load_images_quietly(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_images(path, 16)
+
+
+def test_bytes_flipped_at_random_never_crash(tmp_path):
+    """Whatever a decoder makes of it: a picture, or a DataError."""
+    rng = np.random.default_rng(2)
+    bodies = []
+    for suffix in ("png", "jpg", "tif", "gif", "webp", "bmp"):
+        save(tmp_path / f"a.{suffix}")
+        bodies.append((tmp_path / f"a.{suffix}").read_bytes())
+    bodies.append(tiff(tmp_path / "b.tif", np.arange(512, dtype=np.uint16).reshape(2, 16, 16)).read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for body in bodies:
+            for _ in range(25):
+                broken = bytearray(body)
+                for i in rng.integers(0, len(broken), 4):
+                    broken[i] = rng.integers(256)
+                try:
+                    x = load_images(bytes(broken), 16)
+                    good(x, len(x))
+                except DataError:
+                    pass
+
+
+def test_decompression_bombs(tmp_path):
+    a = np.zeros((1, 1, 1), np.uint8)
+    png(tmp_path / "bomb.png", a, 8)
+    body = bytearray((tmp_path / "bomb.png").read_bytes())
+    body[16:24] = struct.pack(">II", 60000, 60000)
+    body[29:33] = struct.pack(">I", zlib.crc32(body[12:29]))
+    (tmp_path / "bomb.png").write_bytes(body)
+    refused(tmp_path, "bomb.png", "178,956,970 pixels")
+    tiff(tmp_path / "bomb.tif", np.zeros((2, 2), np.uint16))
+    body = (tmp_path / "bomb.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "bomb.tif") as t:
+        places = [t.pages[0].tags[code].valueoffset for code in (256, 257)]
+    for place in places:
+        body = body[:place] + struct.pack("<H", 60000) + body[place + 2:]
+    (tmp_path / "bomb.tif").write_bytes(body)
+    refused(tmp_path / "bomb.tif", "bomb.tif", "178,956,970 pixels")
+
+
+def test_a_large_picture_below_the_limit_loads_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)               # 256 pixels: between the limit and its double
+    good(load_images(save(tmp_path / "a.png"), 16), 1)
+    good(load_images(save(tmp_path / "a.tif"), 16), 1)
+
+
+def test_all_unreadable_and_many_skipped(tmp_path):
+    for i in range(15):
+        (tmp_path / f"{i}.png").write_bytes(b"no")
+    refused(tmp_path, "none of the 15 files", "0.png")
+    save(tmp_path / "x.png")
+    skips(tmp_path, 1, "15 left out", "9.png", "and 5 more")
+
+
+def test_the_warning_comes_with_every_load(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    save(tmp_path / "b.png")
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            warnings.simplefilter("default")
+            warnings.simplefilter("always", DataWarning, append=False)
+            load_images(tmp_path, 16)
+        assert [w.category for w in caught] == [DataWarning] and caught[0].filename == __file__
+
+
+# ---- zips
+
+def zipped(path, names, body=None):
+    save(path.parent / "one.png")
+    body = body or (path.parent / "one.png").read_bytes()
+    with zipfile.ZipFile(path, "w") as z:
+        for name in names:
+            z.writestr(name, body)
+    (path.parent / "one.png").unlink()
+    return path
+
+
+def test_a_zip_with_debris(tmp_path):
+    z = zipped(tmp_path / "a.zip", ["f/10.png", "f/2.PNG", "__MACOSX/f/._2.png", "f/.DS_Store", "f/2.txt", "f/ö ä.png"])
+    assert ImageFiles(z, 16).names == ["a.zip/f/2.PNG", "a.zip/f/10.png", "a.zip/f/ö ä.png"]
+    data._release()
+    good(load_images(z, 16), 3)
+
+
+def test_a_zip_that_climbs_out_writes_nothing(tmp_path):
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    z = zipped(tmp_path / "in" / "side" / "a.zip", ["../../evil.png", "/tmp/../evil2.png", "..\\..\\evil3.png"])
+    before = sorted(tmp_path.rglob("*"))
+    good(load_images(z, 16), 3)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_zips_that_cannot_be_used(tmp_path):
+    z = zipped(tmp_path / "a.zip", [f"{i}.png" for i in range(5)])
+    (tmp_path / "cut.zip").write_bytes(z.read_bytes()[:-40])
+    refused(tmp_path / "cut.zip", "cut.zip", "cut off", "Download it again")
+    refused(zipped(tmp_path / "b.zip", ["a.txt", "inner.zip"]), "b.zip", "holds no pictures")
+    refused(zipped(tmp_path / "c.zip", []), "c.zip", "holds no pictures")
+
+
+def test_a_zip_with_a_damaged_member(tmp_path):
+    z = zipped(tmp_path / "a.zip", ["a.png", "b.png"])
+    body = bytearray(z.read_bytes())
+    body[body.find(b"IDAT") + 5] ^= 255
+    z.write_bytes(body)
+    skips(z, 1, "a.zip/a.png", "CRC")
+
+
+def test_a_zip_with_a_password(tmp_path):
+    z = zipped(tmp_path / "a.zip", ["a.png"])
+    body = bytearray(z.read_bytes())
+    body[6] |= 1                                                      # the flag of encryption, in both headers
+    body[body.find(b"PK\1\2") + 8] |= 1
+    z.write_bytes(body)
+    refused(z, "a.zip/a.png", "encrypted")
+
+
+def test_a_zip_bomb(tmp_path, monkeypatch):
+    class Info:
+        file_size = 2 ** 40
+    monkeypatch.setattr(zipfile.ZipFile, "getinfo", lambda self, name: Info)
+    refused(zipped(tmp_path / "a.zip", ["a.png"]), "a.png", "1024 GB")
+
+
+def test_a_stack_and_an_npz_in_a_zip(tmp_path):
+    tiff(tmp_path / "s.tif", np.zeros((3, 16, 16), np.uint8))
+    good(load_images(zipped(tmp_path / "a.zip", ["s.tif", "t.tif"], (tmp_path / "s.tif").read_bytes()), 16), 6)
+    np.savez(tmp_path / "b.npz", images=np.zeros((4, 16, 16), np.uint8))
+    good(load_images(zipped(tmp_path / "c.zip", ["b.npz"], (tmp_path / "b.npz").read_bytes()), 16), 4)
+
+
+# ---- stacks and arrays
+
+def test_every_page_is_an_image(tmp_path):
+    a = np.stack([flat(v) for v in (0, 100, 200)])
+    near(load_images(tiff(tmp_path / "a.tif", a), 16).mean((1, 2, 3)), [v / 127.5 - 1 for v in (0, 100, 200)])
+    assert ImageFiles(tmp_path / "a.tif", 16).names == ["a.tif, page 1", "a.tif, page 2", "a.tif, page 3"]
+
+
+def test_pages_of_mixed_shapes_and_depths(tmp_path):
+    deep = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as t:
+        for page in (flat(9), np.zeros((30, 20), np.uint8), deep, np.zeros((16, 16, 3), np.uint8)):
+            t.write(page, photometric="rgb" if page.ndim == 3 else "minisblack", metadata=None)
+    good(load_images(tmp_path / "a.tif", 16), 4)
+
+
+def test_thumbnails_are_no_pages(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as t:
+        t.write(flat(9), metadata=None)
+        t.write(flat(9, 4), subfiletype=1, metadata=None)
+    good(load_images(tmp_path / "a.tif", 16), 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("kw", [{}, {"imagej": True}, {"bigtiff": True}, {"truncate": True},
+                                {"imagej": True, "truncate": True}])
+def test_stacks_as_imagej_and_others_write_them(tmp_path, kw, dtype):
+    a = np.stack([np.full((16, 16), v, dtype) for v in (0, 51, 255)])
+    kw = kw if "imagej" not in kw else {**kw, "photometric": "minisblack"}
+    x = good(load_images(tiff(tmp_path / "a.tif", a, **kw), 16), 3)
+    near(x.mean((1, 2, 3)), [-1, -0.6, 1])
+
+
+def test_big_endian_stack(tmp_path):
+    a = np.stack([np.full((16, 16), v, np.uint16) for v in (0, 51, 255)])
+    near(load_images(tiff(tmp_path / "a.tif", a, byteorder=">", compression="zlib"), 16).mean((1, 2, 3)), [-1, -0.6, 1])
+
+
+def test_a_stack_that_lost_its_end_says_so(tmp_path):
+    a = np.random.default_rng(0).integers(0, 255, (6, 32, 32), np.uint8)
+    for compression in (None, "zlib"):
+        path = tiff(tmp_path / "a.tif", a, compression=compression)
+        path.write_bytes(path.read_bytes()[:4000])
+        with pytest.raises(DataError) if not compression else pytest.warns(DataWarning) as caught:
+            load_images(path, 16)
+        assert "a.tif" in str(caught.value if not compression else caught[0].message)
+
+
+def test_a_stack_is_read_page_by_page(tmp_path, monkeypatch):
+    """Of 200 pages of 256 KB, a few are in memory at a time."""
+    import tracemalloc
+    with tifffile.TiffWriter(tmp_path / "a.tif") as t:
+        for i in range(200):
+            t.write(np.full((256, 512), i, np.uint16), metadata=None, contiguous=False)
+    tracemalloc.start()
+    files = ImageFiles(tmp_path / "a.tif", 16)
+    near(files[199], 1)
+    near(files[0], -1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    data._release()
+    assert peak < 200 * 256 * 1024 / 4, peak
+
+
+@pytest.mark.parametrize("shape, channels", [((3, 16, 16), 1), ((3, 16, 16, 1), 1), ((3, 16, 16, 3), 3),
+                                             ((3, 16, 16, 4), 3), ((3, 1, 16, 16), 1), ((3, 3, 16, 16), 3),
+                                             ((3, 4, 16, 16), 3), ((3, 16, 16, 2), 1)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64, bool, np.uint16])
+def test_arrays_of_every_form(tmp_path, shape, channels, dtype):
+    a = np.random.default_rng(0).integers(0, 2, shape).astype(dtype)
+    np.savez(tmp_path / "a.npz", images=a, labels=np.arange(3))
+    np.save(tmp_path / "b.npy", a)
+    x = good(load_images(tmp_path / "a.npz", 16, channels), 3, channels)
+    assert (x == load_images(tmp_path / "b.npy", 16, channels)).all()
+    if shape == (3, 16, 16) and dtype is not np.uint8:
+        near(x[:, 0], a * 2.0 - 1, 0.01)
+
+
+def test_arrays_that_cannot_be_used(tmp_path):
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((3, 4, 4)))
+    refused(tmp_path / "a.npz", "a.npz", "'images'", "x_train", "np.savez")
+    np.savez(tmp_path / "b.npz", images=np.zeros((3, 16)))
+    refused(tmp_path / "b.npz", "b.npz", "(3, 16)", "(N, H, W)")
+    np.savez(tmp_path / "c.npz", images=np.array([["a"]]).reshape(1, 1, 1))
+    refused(tmp_path / "c.npz", "c.npz", "type <U1")
+    np.savez(tmp_path / "d.npz", images=np.zeros((2, 8, 8, 7)))
+    refused(tmp_path / "d.npz", "d.npz", "(8, 8, 7)")
+    np.savez(tmp_path / "e.npz", images=np.zeros((0, 8, 8)))
+    refused(tmp_path / "e.npz", "e.npz", "no picture")
+
+
+# ---- uploads
+
+def test_uploads(tmp_path):
+    body = save(tmp_path / "a.png").read_bytes()
+    want = load_images(tmp_path / "a.png", 16)
+    seven = {"a.png": {"metadata": {"name": "a.png", "size": len(body)}, "content": body}}
+    eight = ({"name": "a.png", "type": "image/png", "size": len(body), "content": memoryview(body)},)
+    for upload in (body, bytearray(body), memoryview(body), seven, eight, eight[0], [tmp_path / "a.png"]):
+        assert (load_images(upload, 16) == want).all()
+    assert len(load_images({**seven, "b.png": seven["a.png"]}, 16)) == len(load_images(eight * 2, 16)) == 2
+    z = zipped(tmp_path / "a.zip", ["1.png", "2.png"])
+    good(load_images(z.read_bytes(), 16), 2)
+    good(load_images(tiff(tmp_path / "s.tif", np.zeros((4, 16, 16), np.uint8)).read_bytes(), 16), 4)
+    with pytest.raises(DataError, match="a.png is empty"):
+        load_images({"a.png": {"content": b""}}, 16)
+
+
+@pytest.mark.parametrize("empty", [(), {}, []])
+def test_nothing_was_uploaded(empty):
+    refused(empty, "nothing was uploaded")
+
+
+# ---- pairs
+
+def disc(side=16, value=255, dtype=np.uint8):
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return ((y ** 2 + x ** 2 < side ** 2 / 9) * value).astype(dtype)
+
+
+def pair(tmp_path, mask, suffix="png", **kw):
+    shape = mask.size[::-1] if isinstance(mask, Image.Image) else mask.shape[:2]
+    save(tmp_path / "i" / f"1.{suffix}", np.zeros(shape, np.uint8))
+    save(tmp_path / "m" / f"1.{suffix}", mask, **kw)
+    x, y = load_pairs(tmp_path / "i", tmp_path / "m", 16)
+    assert set(y.unique().tolist()) <= {0, 1} and y.dtype == torch.float32
+    assert x.shape == y.shape
+    return y
+
+
+@pytest.mark.parametrize("value, dtype", [(255, np.uint8), (1, np.uint8), (7, np.uint8), (65535, np.uint16),
+                                          (1, np.uint16), (300, np.uint16), (1, np.int32), (1, np.float32),
+                                          (0.5, np.float32), (255, np.float32)])
+def test_mask_values(tmp_path, value, dtype):
+    x = tiff(tmp_path / "a.tif", np.zeros((2, 16, 16), np.uint8))
+    y = load_pairs(x, tiff(tmp_path / "b.tif", np.stack([disc(16, value, dtype)] * 2)), 16)[1]
+    assert (y[1, 0].numpy() == (disc() > 0)).all()
+
+
+def test_masks_of_minus_one_and_one_and_with_nan(tmp_path):
+    x = tiff(tmp_path / "a.tif", np.zeros((16, 16), np.uint8))
+    m = np.where(disc() > 0, 1, -1).astype(np.float32)
+    m[0, 0] = np.nan
+    y = load_pairs(x, tiff(tmp_path / "b.tif", m), 16)[1]
+    assert (y[0, 0].numpy() == (disc() > 0)).all()
+
+
+def test_grey_edges_are_cut_at_half(tmp_path):
+    soft = np.asarray(Image.fromarray(disc(64)).resize((48, 48), Image.Resampling.BICUBIC))
+    assert len(np.unique(soft)) > 5
+    y = pair(tmp_path, soft)
+    near(y.mean(), (disc(64) > 0).mean(), 0.03)
+
+
+def test_jpeg_masks(tmp_path):
+    y = pair(tmp_path, disc(64), "jpg", quality=40)
+    near(y.mean(), (disc(64) > 0).mean(), 0.03)
+
+
+def test_numbered_objects_are_all_foreground(tmp_path):
+    m = np.zeros((16, 16), np.uint8)
+    m[2:5, 2:5], m[8:12, 8:12] = 1, 30
+    assert pair(tmp_path, m).sum() == 9 + 16
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (128, 0, 0), (0, 64, 0), (1, 1, 1), (255, 255, 255)])
+def test_colour_coded_masks(tmp_path, colour):
+    rgb = (disc()[..., None] > 0) * np.uint8(colour)
+    assert (pair(tmp_path, rgb)[0, 0].numpy() == (disc() > 0)).all()
+
+
+def test_a_dark_colour_beside_a_bright_one_is_foreground_too(tmp_path):
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    rgb[2:4, 2:4], rgb[8:10, 8:12] = (255, 0, 0), (0, 64, 0)
+    assert pair(tmp_path, rgb).sum() == 4 + 8
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "clear"])
+def test_mask_modes(tmp_path, mode):
+    image = Image.fromarray(disc())
+    if mode == "clear":
+        image = Image.merge("RGBA", [Image.new("L", (16, 16), 255)] * 3 + [image])      # the mask is the opacity
+    elif mode == "P":
+        image = Image.fromarray((disc() > 0).astype(np.uint8))
+        image.putpalette([0, 0, 0, 128, 0, 0])
+    else:
+        image = image.convert(mode)
+    assert (pair(tmp_path, image)[0, 0].numpy() == (disc() > 0)).all()
+
+
+def test_one_rule_for_the_whole_set(tmp_path):
+    """A blank mask beside others stays blank, even with the noise of a JPEG in it."""
+    for name, m in [("1", disc()), ("2", flat(3)), ("3", flat(255))]:
+        save(tmp_path / "i" / f"{name}.png")
+        save(tmp_path / "m" / f"{name}.png", m)
+    y = load_pairs(tmp_path / "i", tmp_path / "m", 16)[1]
+    assert y[1].sum() == 0 and y[2].sum() == 256 and 0 < y[0].sum() < 256
+
+
+@pytest.mark.parametrize("value, word", [(0, "nothing"), (255, "everything")])
+def test_masks_that_mark_nothing(tmp_path, value, word):
+    with pytest.warns(DataWarning, match=f"mark {word}"):
+        pair(tmp_path, flat(value))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 90), (97, 41)])
+def test_pictures_and_masks_stay_aligned(tmp_path, shape):
+    """The picture is its own mask: after loading they still agree."""
+    y, x = np.mgrid[:shape[0], :shape[1]]
+    a = np.where((x // 12 + y // 9) % 3 == 0, 255, 0).astype(np.uint8)
+    save(tmp_path / "i" / "1.png", a)
+    save(tmp_path / "m" / "1.png", a)
+    x, y = load_pairs(tmp_path / "i", tmp_path / "m", 32)
+    assert ((x > 0) == (y > 0)).float().mean() > 0.93
+    for shift in (1, -1):
+        assert ((x > 0) == (y.roll(shift, -1) > 0)).float().mean() < ((x > 0) == (y > 0)).float().mean()
+
+
+def test_a_rotated_photograph_and_its_rotated_mask(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    save(tmp_path / "i" / "1.jpg", LEFT_BRIGHT, exif=exif)
+    save(tmp_path / "m" / "1.png", np.rot90(LEFT_BRIGHT, -1) > 100)
+    x, y = load_pairs(tmp_path / "i", tmp_path / "m", 16)
+    assert ((x > 0) == (y > 0)).all()
+
+
+NAMES = [(["1.png", "2.png", "10.png"], ["1_mask.png", "2_mask.png", "10_mask.png"]),
+         (["a_1.jpg", "a_2.jpg", "a_10.jpg"], ["a_1.png", "a_2.png", "a_10.png"]),
+         (["img001.png", "img002.png", "img010.png"], ["mask_1.png", "mask_2.png", "mask_10.png"]),
+         (["mask0000.png", "mask0001.png", "mask0010.png"], ["0.png", "1.png", "10.png"]),        # Lucchi++ is named so
+         (["frame 1.png", "frame 2.png", "frame 10.png"], ["Label-0001.png", "Label-0002.png", "Label-0010.png"]),
+         (["x/a.png", "x/b.png", "y/a.png"], ["x/a_mask.png", "x/b_mask.png", "y/a_mask.png"]),
+         (["images/p1.png", "images/p2.png", "images/p10.png"], ["masks/p1.gif", "masks/p2.gif", "masks/p10.gif"]),
+         (["benign (1).png", "benign (2).png", "malign (1).png"],
+          ["benign (1)_mask.png", "benign (2)_mask.png", "malign (1)_mask.png"]),
+         (["IMG_1.PNG", "IMG_2.PNG", "IMG_10.PNG"], ["img_1_GT.png", "img_2_gt.png", "img_10_Gt.png"])]
+
+
+@pytest.mark.parametrize("images, masks", NAMES)
+def test_pairing_by_name_or_number(tmp_path, images, masks):
+    for k, (image, mask) in enumerate(zip(images, masks)):
+        save(tmp_path / "i" / image, Image.fromarray(flat(100 * k)).convert("RGB"))
+        m = np.zeros((16, 16), np.uint8)
+        m[k * 4:k * 4 + 4] = 255
+        save(tmp_path / "m" / mask, m)
+    x, y = load_pairs(tmp_path / "i", tmp_path / "m", 16)
+    assert len(x) == 3
+    for picture, mask in zip(x, y):
+        k = round((picture.mean().item() + 1) * 127.5 / 100)
+        assert mask[0, k * 4].all() and mask.sum() == 64
+
+
+def test_pairs_in_one_folder(tmp_path):
+    for k in (1, 2, 10):
+        save(tmp_path / f"{k}.png", flat(k * 20))
+        save(tmp_path / f"{k}_mask.png", np.roll(disc(), k, 0))
+    x, y = load_pairs(tmp_path, tmp_path, 16)
+    near(x.mean((1, 2, 3)), [k * 20 / 127.5 - 1 for k in (1, 2, 10)])
+    assert (y[2, 0].numpy() == (np.roll(disc(), 10, 0) > 0)).all()
+    save(tmp_path / "only" / "1.png")
+    with pytest.raises(DataError, match="named like a mask"):
+        load_pairs(tmp_path / "only", tmp_path / "only", 16)
+
+
+def test_pairs_in_zips_and_two_files(tmp_path):
+    save(tmp_path / "picture of me.png")
+    save(tmp_path / "what I drew.png", disc())
+    x, y = load_pairs(tmp_path / "picture of me.png", tmp_path / "what I drew.png", 16)
+    assert x.shape == y.shape == (1, 1, 16, 16)
+    a = zipped(tmp_path / "photos.zip", ["d/1.png", "d/2.png"])
+    b = zipped(tmp_path / "truth.zip", ["1.png", "2.png"], (tmp_path / "what I drew.png").read_bytes())
+    assert load_pairs(a, b, 16)[1].shape == (2, 1, 16, 16)
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 16, 16), np.uint8))
+    np.savez(tmp_path / "b.npz", images=np.stack([disc(16, True, bool)] * 2))
+    assert load_pairs(tmp_path / "a.npz", tmp_path / "b.npz", 16)[1].sum() == 2 * (disc() > 0).sum()
+
+
+def test_two_stacks_page_by_page(tmp_path):
+    a = np.stack([flat(v) for v in range(0, 240, 20)])
+    b = np.stack([np.roll(disc(), k, 0) for k in range(12)])
+    x, y = load_pairs(tiff(tmp_path / "a.tif", a), tiff(tmp_path / "b.tif", b), 16)
+    near(x.mean((1, 2, 3)), [v / 127.5 - 1 for v in range(0, 240, 20)])
+    assert (y[:, 0].numpy() == (b > 0)).all()
+    tiff(tmp_path / "c.tif", b[:11])
+    with pytest.raises(DataError, match="a.tif has 12 pages, but c.tif has 11"):
+        load_pairs(tmp_path / "a.tif", tmp_path / "c.tif", 16)
+
+
+def test_different_shapes_are_refused_by_name(tmp_path):
+    save(tmp_path / "i" / "cell 7.png", flat(0, 20))
+    save(tmp_path / "m" / "cell 7.png", flat(0, 16))
+    with pytest.raises(DataError, match="cell 7.png is 20 x 20 pixels, but its mask cell 7.png is 16 x 16"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+    tiff(tmp_path / "a.tif", np.zeros((16, 20), np.uint16))
+    tiff(tmp_path / "b.tif", np.zeros((20, 16), np.uint16))
+    with pytest.raises(DataError, match="a.tif, page 1 is 20 x 16 pixels, but its mask b.tif, page 1 is 16 x 20"):
+        load_pairs(tmp_path / "a.tif", tmp_path / "b.tif", 16)
+
+
+def test_lonely_pictures_and_masks_are_left_out_and_told(tmp_path):
+    for k in range(4):
+        save(tmp_path / "i" / f"{k}.png")
+        save(tmp_path / "m" / f"{k + 1}.png", disc())
+    with pytest.warns(DataWarning) as caught:
+        assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 3
+    for words in ("0.png has no mask", "4.png is a mask without a picture"):
+        assert words in str(caught[0].message)
+
+
+def test_pairs_that_do_not_match_at_all(tmp_path):
+    for k in "abc":
+        save(tmp_path / "i" / f"{k}.png")
+        save(tmp_path / "m" / f"x{k}x.png", disc())
+    with pytest.raises(DataError, match="most of the 3 pictures have no mask among the 3.*Name each mask"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+
+
+def test_a_damaged_half_takes_its_pair_along(tmp_path):
+    for k in range(4):
+        save(tmp_path / "i" / f"{k}.png", np.random.default_rng(k).integers(0, 255, (64, 64), np.uint8))
+        save(tmp_path / "m" / f"{k}.png", disc(64))
+    path = tmp_path / "i" / "2.png"
+    path.write_bytes(path.read_bytes()[:1000])
+    (tmp_path / "m" / "1.png").write_bytes(b"<!doctype html>")
+    with pytest.warns(DataWarning) as caught:
+        assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 2
+    assert len(caught) == 1
+    for words in ("2.png is damaged", "1.png is not a readable picture", "1.png has no mask"):
+        assert words in str(caught[0].message)
+
+
+def test_pairs_of_nothing(tmp_path):
+    (tmp_path / "i").mkdir()
+    save(tmp_path / "m" / "1.png")
+    with pytest.raises(DataError, match="holds no pictures"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+    (tmp_path / "i" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match="1.png is empty"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+
+
+# ---- lazily
+
+def test_lazy_reading_is_the_same_reading(tmp_path):
+    for i in range(5):
+        save(tmp_path / f"{i}.jpg", np.random.default_rng(i).integers(0, 255, (90, 70, 3), np.uint8))
+    tiff(tmp_path / "s.tif", np.arange(768, dtype=np.uint16).reshape(3, 16, 16))
+    for channels in (1, 3):
+        lazy = ImageFiles(tmp_path, 16, channels)
+        assert (torch.stack([*lazy]) == load_images(tmp_path, 16, channels)).all()
+        assert (lazy[-1] == lazy[len(lazy) - 1]).all()
+    data._release()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_lazy_reading_by_several_workers(tmp_path, method):
+    if sys.platform == "win32" and method == "fork":
+        pytest.skip("no fork here")
+    tiff(tmp_path / "s.tif", np.arange(40 * 256, dtype=np.uint16).reshape(40, 16, 16))
+    z = zipped(tmp_path / "a.zip", ["s.tif"], (tmp_path / "s.tif").read_bytes())
+    for path in (tmp_path / "s.tif", z):
+        lazy = ImageFiles(path, 16)
+        want = torch.stack([*lazy])                                   # opened here first: forks must not share it
+        loader = torch.utils.data.DataLoader(lazy, 4, num_workers=2 if method == "fork" else 1,
+                                             multiprocessing_context=get_context(method))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert (torch.cat([*loader]) == want).all()
+        data._release()
+        if method == "spawn":
+            break
+
+
+def test_lazy_reading_of_damaged_files(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"{i}.png", np.random.default_rng(i).integers(0, 255, (64, 64), np.uint8))
+    (tmp_path / "fake.png").write_bytes(b"<!doctype html>")
+    with pytest.warns(DataWarning, match="web page"):
+        lazy = ImageFiles(tmp_path, 16)
+    assert len(lazy) == 3
+    whole = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(whole[:1000])                    # damaged after the start: seen when it is read
+    with pytest.warns(DataWarning, match="1.png is damaged.*next picture takes its place"):
+        assert (lazy[1] == lazy[2]).all()
+    lazy[1]                                                           # told once
+    for i in (0, 2):
+        (tmp_path / f"{i}.png").unlink()
+    with warnings.catch_warnings(), pytest.raises(DataError, match="none of the 3 pictures"):
+        warnings.simplefilter("ignore")
+        lazy[0]
+    with pytest.raises(IndexError):
+        lazy[3]
+
+
+def test_fewer_pictures_than_a_batch(tmp_path):
+    for i in range(98):
+        save(tmp_path / f"{i}.png")
+    loader = torch.utils.data.DataLoader(ImageFiles(tmp_path, 16), batch_size=128)
+    assert [len(batch) for batch in loader] == [98]
+
+
+# ---- split
+
+def test_split_keeps_groups_whole():
+    x = torch.randn(60, 1, 4, 4)
+    for groups in ([i // 6 for i in range(60)], torch.arange(60) // 6, [f"p{i % 10}" for i in range(60)],
+                   np.arange(60) % 10):
+        train, held = split(x, groups)
+        assert sorted([*train.tolist(), *held.tolist()]) == list(range(60)) and len(held) == 12
+        named = groups.tolist() if hasattr(groups, "tolist") else groups
+        assert not {named[i] for i in train} & {named[i] for i in held}
+    assert len(x[train]) == 48
+
+
+def test_split_is_fixed_by_its_seed_and_leaves_something_on_both_sides():
+    x = torch.randn(10, 1, 4, 4)
+    assert split(x)[1].tolist() == split(x)[1].tolist() and len(split(x)[1]) == 2
+    assert len({tuple(split(x, seed=s)[1].tolist()) for s in range(9)}) > 3
+    for part in (0, 0.01, 0.99, 1):
+        train, held = split(x, heldout=part)
+        assert len(train) and len(held)
+
+
+def test_split_refuses(tmp_path):
+    x = torch.randn(4, 1, 4, 4)
+    with pytest.raises(DataError, match="4 pictures, but 3 groups"):
+        split(x, [1, 2, 3])
+    with pytest.raises(DataError, match="of one group"):
+        split(x, ["a"] * 4)
+
+
+def test_split_warns_of_copies():
+    x = torch.randn(10, 1, 4, 4)
+    held = split(x)[1]
+    x[held[0]] = x[split(x)[0][3]]
+    with pytest.warns(DataWarning, match="1 held-out pictures are also in training"):
+        split(x)
+
+
+# ---- speed and cache
+
+@pytest.fixture
+def many(tmp_path):
+    (tmp_path / "many").mkdir()
+    y, x = np.mgrid[:640, :640]
+    for i in range(220):
+        if i < 8:
+            a = 128 + 50 * np.sin(x / (9 + i)) + np.random.default_rng(i).normal(0, 15, x.shape)
+            a = a.clip(0, 255).astype(np.uint8)
+            Image.fromarray(np.dstack([a, a, a])).save(tmp_path / "many" / f"{i}.jpg", quality=85)
+        else:
+            (tmp_path / "many" / f"{i}.jpg").write_bytes((tmp_path / "many" / f"{i % 8}.jpg").read_bytes())
+    return tmp_path / "many"
+
+
+def cached():
+    return sorted(data.CACHE.glob("*")) if data.CACHE.exists() else []
+
+
+def test_many_photographs_fast_and_the_second_time_from_the_cache(many, capsys):
+    (many / "bad.png").write_bytes(b"")
+    start = time.perf_counter()
+    with pytest.warns(DataWarning, match="bad.png is empty"):
+        first = good(load_images(many, 64), 220, 1, 64)
+    took = time.perf_counter() - start
+    assert "/220" in capsys.readouterr().err                       # the progress bar
+    start = time.perf_counter()
+    with pytest.warns(DataWarning, match="bad.png is empty"):         # told by the cache as well
+        second = load_images(many, 64)
+    again = time.perf_counter() - start
+    assert (first == second).all() and len(cached()) == 1
+    assert took < 12 and again < 0.5 and again < took, (took, again)
+
+
+def test_few_pictures_leave_nothing_behind(tmp_path):
+    save(tmp_path / "a.png")
+    load_images(tmp_path, 16)
+    assert not cached()
+
+
+def small_set(folder, n=200):
+    body = save(folder / "0.png").read_bytes()
+    for i in range(1, n):
+        (folder / f"{i}.png").write_bytes(body)
+    return folder
+
+
+def test_the_cache_goes_by_content_and_settings(tmp_path):
+    folder = small_set(tmp_path / "a")
+    load_images(folder, 16)
+    assert len(cached()) == 1
+    load_images(folder, 8), load_images(folder, 16, 3)
+    assert len(cached()) == 3
+    stat = (folder / "7.png").stat()
+    save(folder / "7.png", 255 - LEFT_BRIGHT)
+    os.utime(folder / "7.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))      # the same name and time, other content
+    x = load_images(folder, 16)
+    assert len(cached()) == 4 and not (x[0] == x[7]).all()
+    z = zipped(tmp_path / "a.zip", [f"{i}.png" for i in range(200)])
+    load_images(z, 16), load_images(z.read_bytes(), 16)
+    assert len(cached()) == 6
+
+
+@pytest.mark.parametrize("harm", ["half", "empty", "garbage", "other", "flipped"])
+def test_a_damaged_cache_is_rebuilt_in_silence(tmp_path, harm):
+    folder = small_set(tmp_path / "a")
+    want = load_images(folder, 16)
+    cache, = cached()
+    body = cache.read_bytes()
+    if harm == "other":
+        np.savez(cache, y=np.zeros(3))
+    else:
+        cache.write_bytes({"half": body[:len(body) // 2], "empty": b"", "garbage": b"x" * 99,
+                           "flipped": body[:5000] + bytes([body[5000] ^ 255]) + body[5001:]}[harm])
+    assert (load_images(folder, 16) == want).all()
+    assert (load_images(folder, 16) == want).all() and cached() == [cache] and cache.read_bytes() == body
+
+
+def test_a_crash_while_writing_leaves_no_half_cache(tmp_path, monkeypatch):
+    folder = small_set(tmp_path / "a")
+
+    def crash(path, **arrays):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+    monkeypatch.setattr(np, "savez", crash)
+    with pytest.raises(KeyboardInterrupt):
+        load_images(folder, 16)
+    assert not cached()
+
+
+def test_no_place_for_a_cache(tmp_path, monkeypatch):
+    folder = small_set(tmp_path / "a")
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(data, "CACHE", tmp_path / "file" / "cache")
+    good(load_images(folder, 16), 200)
+
+
+def test_an_unreadable_file_among_many(tmp_path):
+    folder = small_set(tmp_path / "a")
+    (folder / "gone.png").symlink_to("nowhere")
+    skips(folder, 200, "gone.png cannot be opened")
+    skips(folder, 200, "gone.png cannot be opened")
+
+
+def test_nothing_is_written_beside_the_pictures(many):
+    before = sorted(many.parent.rglob("*"))
+    load_images(many, 16)
+    assert sorted(many.parent.rglob("*")) == before
+
+
+def test_many_and_all_unreadable(tmp_path):
+    for i in range(201):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    refused(tmp_path, "none of the 201 files")
+    assert not cached()
+
+
+# ---- ready-made sets
+
+def test_names_make_groups(tmp_path):
+    for i, name in enumerate(("p1_1", "p1_2", "p2_1")):
+        save(tmp_path / f"{name}.png", flat(i))
+    (tmp_path / "p0_0.png").write_bytes(b"")
+    with pytest.warns(DataWarning):
+        x, names = load_images(tmp_path, 16, names=True)
+    assert names == ["p1_1.png", "p1_2.png", "p2_1.png"] and len(x) == 3
+    train, held = split(x, [name.split("_")[0] for name in names])
+    assert {len(train), len(held)} == {1, 2}
+
+
+@pytest.mark.parametrize("form", ["stacks", "folders"])
+def test_mitochondria(tmp_path, form):
+    place = tmp_path / "Lucchi++"
+    place.mkdir()
+    if form == "stacks":
+        for name in ("training", "testing"):
+            tiff(place / f"{name}.tif", np.zeros((2, 16, 16), np.uint8))
+            tiff(place / f"{name}_groundtruth.tif", np.stack([disc()] * 2))
+    else:
+        for part in ("Train", "Test"):
+            for k in (1, 2, 10):                                      # in Lucchi++ the pictures are called masks
+                save(place / f"{part}_In" / f"mask{k:04}.png", flat(k))
+                save(place / f"{part}_Out" / f"{k}.png", Image.fromarray(np.roll(disc(), k, 0)).convert("RGBA"))
+    for pair_of_paths in datasets.mitochondria(tmp_path):
+        x, y = load_pairs(*pair_of_paths, 16)
+        assert len(x) == (2 if form == "stacks" else 3)
+    if form == "folders":
+        near(x.mean((1, 2, 3)), [k / 127.5 - 1 for k in (1, 2, 10)], 1e-4)
+        assert (y[2, 0].numpy() == (np.roll(disc(), 10, 0) > 0)).all()
+
+
+def test_kasthuri_marks_what_is_outside_by_the_grey_value_2(tmp_path):
+    m = disc()
+    m[0] = 2
+    assert (pair(tmp_path, Image.fromarray(m).convert("RGB"))[0, 0].numpy() == (disc() > 0)).all()
+
+
+def test_sets_that_a_person_must_fetch(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "HERE", tmp_path)
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    for call, words in [(datasets.mitochondria, "epfl.ch"), (datasets.moon_mars_craters, "kaggle.com"),
+                        (lambda: datasets.moon_mars_craters(tmp_path), "train/images"),
+                        (lambda: datasets.adni(tmp_path / "nothing"), "apply at https://adni")]:
+        with pytest.raises(DataError, match=words):
+            call()
+
+
+@pytest.mark.parametrize("below", ["craters/train/images", "images"])
+def test_moon_mars_craters(tmp_path, monkeypatch, below):
+    save(tmp_path / below / "1.jpg")
+    (tmp_path / below / "../labels").mkdir()
+    (tmp_path / below / "../labels/1.txt").write_text("0 0.5 0.5 0.1 0.1")
+    hub = type(sys)("kagglehub")
+    hub.dataset_download = lambda handle: str(tmp_path)
+    monkeypatch.setitem(sys.modules, "kagglehub", hub)
+    good(load_images(datasets.moon_mars_craters(), 16), 1)
+    assert datasets.moon_mars_craters(tmp_path) == datasets.moon_mars_craters() == tmp_path / below
+
+
+def test_adni(tmp_path):
+    subjects = {"train/AD": ["1", "2"], "train/NC": ["3"], "test/AD": ["4"], "test/NC": ["5", "6"]}
+    for folder, people in subjects.items():
+        for person in people:
+            for k in (78, 79):
+                save(tmp_path / "AD_NC" / folder / f"{person}_{k}.jpeg", flat(20 * int(person)))
+    parts = datasets.adni(tmp_path, 16)
+    x, y, who = parts["train"]
+    assert y.tolist() == [1, 1, 1, 1, 0, 0] and who == list("112233") and len(parts["test"][0]) == 6
+    near(x.mean((1, 2, 3)), [20 * int(p) / 127.5 - 1 for p in who], 0.03)
+    save(tmp_path / "AD_NC/test/NC/2_80.jpeg")
+    with pytest.raises(DataError, match="1 subjects are both in train and in test"):
+        datasets.adni(tmp_path)
+    for file in (tmp_path / "AD_NC/test/NC").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="NC holds no pictures"):
+        datasets.adni(tmp_path)
+
+
+def test_digits():
+    x, labels = datasets.digits()
+    good(x, 1797, 1, 8)
+    assert x.min() == -1 and x.max() == 1 and labels.bincount().min() > 170
+    good(datasets.digits(32)[0], 1797, 1, 32)
+
+
+def test_sets_of_torchvision(tmp_path, monkeypatch):
+    raw = tmp_path / "MNIST" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 3, 28, 28) + bytes(2352))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 3) + bytes([7, 8, 9]))
+    x, labels = datasets.standard("MNIST", 32, root=tmp_path / "MNIST")
+    near(good(x, 3, size=32), -1)
+    assert labels.tolist() == [7, 8, 9]
+
+    class SVHN:
+        def __init__(self, root, split, download):
+            self.split = split
+
+        def __getitem__(self, i):
+            return [(Image.new("RGB", (32, 32), "red"), 1 if self.split == "train" else 2)][i]
+    monkeypatch.setattr("torchvision.datasets.SVHN", SVHN)
+    x, labels = datasets.standard("SVHN", 16, channels=3, train=False, root=tmp_path)
+    near(good(x, 1, 3)[0, :, 0, 0], [1, -1, -1])
+    assert labels.tolist() == [2]
+    monkeypatch.setattr(SVHN, "__init__", lambda self, root, split, download: 1 / 0)
+    with pytest.raises(DataError, match="cannot fetch SVHN"):
+        datasets.standard("SVHN", 16)
+    for name in ("NoSuchSet", "vision"):
+        with pytest.raises(DataError, match="has no set"):
+            datasets.standard(name, 16)

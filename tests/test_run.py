@@ -1,0 +1,125 @@
+"""Training from the command line: what comes out, what goes wrong, on one process and on two."""
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from helpers import run, scenes
+from helpers.schedule import Schedule, linear_beta
+from helpers.train import diffusion_loss, fit, load_weights, read_safetensors
+from helpers.unet import UNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).resolve().parent.parent
+TINY = "--examples 40 --size 16 --widths 8 --patch 2 --steps 8 --batch 4 --T 20 --schedule linear --target eps".split()
+
+
+def test_weights_and_what_made_them(tmp_path):
+    out = tmp_path / "x.safetensors"
+    run.main([*TINY, "--seed", "3", "--lr", "0.01", "--out", str(out)])
+    model, about = load_weights(out, UNet)
+    assert about.pop("architecture") == UNet(1, 1, [8], 2).config
+    assert about == dict(data="craters", examples=40, size=16, channels=1, schedule="linear", T=20, target="eps", batch=4, lr=0.01,
+                         seed=3, steps=8)
+    torch.manual_seed(3)                                               # the same by hand
+    schedule, by_hand = Schedule(linear_beta(20)), UNet(1, 1, [8], 2)
+    average, _ = fit(by_hand, scenes.craters(40, 16, 3).images, lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8,
+                     batch_size=4, lr=0.01, seed=3)
+    assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_pictures_of_ones_own_in_colour(tmp_path):
+    for i in range(3):
+        Image.effect_noise((20, 20), 50 + i).convert("RGB").save(tmp_path / f"{i}.png")
+    run.main([*TINY, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
+    model, about = load_weights(tmp_path / "x.safetensors", UNet)
+    assert about["data"] == tmp_path.name and about["examples"] == 3 and about["channels"] == 3
+    assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+
+
+def test_snapshots_on_the_way_and_going_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "fit", functools.partial(fit, save_every=0))
+    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    run.main([*TINY, "--snapshots", "3", "--out", str(whole)])
+    steps = [read_safetensors(tmp_path / f"whole-{k}.safetensors")[1]["steps"] for k in (1, 2, 3)]
+    assert steps == [1, 2, 4] and read_safetensors(whole)[1]["steps"] == 8
+
+    (tmp_path / "stopped-1.safetensors").write_bytes(b"of an earlier training")
+    save = run.save_weights
+
+    def interrupt(path, *args, **about):
+        save(path, *args, **about)
+        if about["steps"] == 4:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(run, "save_weights", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
+    monkeypatch.setattr(run, "save_weights", save)
+    with pytest.raises(ValueError, match="target='eps', not 'v'.*delete the file to start anew"):
+        run.main([*TINY, "--target", "v", "--out", str(stopped)])
+    run.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
+    for end in (".safetensors", "-1.safetensors", "-2.safetensors", "-3.safetensors"):
+        assert (tmp_path / f"whole{end}").read_bytes() == (tmp_path / f"stopped{end}").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_without_out_notebook_04_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.env, "CHECKPOINTS", tmp_path)
+    run.main(TINY)
+    assert run.env.find_weights(None, 16, 1) == (tmp_path / "craters-16x16x1.safetensors", "your own")
+    assert run.env.find_weights(None, 16, 1)[0].exists()
+
+
+@pytest.mark.parametrize("wrong", ["--steps 0", "--steps x", "--steps 3 --minutes 1", "--T -3", "--batch 0", "--widths 8 x",
+                                   "--channels 2", "--target V", "--schedule steep", "--examples 0", "--frobnicate"])
+def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
+    with pytest.raises(SystemExit) as end:
+        run.main(wrong.split())
+    assert end.value.code == 2 and "helpers.run: error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong, sentence", [
+    ("--size 20", "--size 20 does not fit this network: choose a size divisible by 8"), ("--widths 9", "multiples of 8"),
+    ("--channels 3", "rendered craters are grey"), ("--data /no/such/folder", "/no/such/folder"), ("--lr -1 --examples 8", "learning rate"),
+    ("--minutes 0 --examples 8", "minutes above 0"), ("--seed -1", "seed must not be negative")])
+def test_what_cannot_be_done_gets_a_sentence(wrong, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence) as error:
+        run.main([*wrong.split(), "--out", str(tmp_path / "x.safetensors")])
+    assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
+def test_the_sentence_is_all_one_sees():
+    end = subprocess.run([sys.executable, "-m", "helpers.run", "--size", "20"], cwd=ROOT, capture_output=True, text=True)
+    assert (end.returncode, end.stdout) == (2, "")
+    assert end.stderr == "helpers.run: --size 20 does not fit this network: choose a size divisible by 8.\n"
+
+
+def test_two_processes_train_one_model_on_different_pictures(tmp_path):
+    out = tmp_path / "x.safetensors"
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    end = subprocess.run([*launch, str(ROOT / "tests" / "two_processes.py"), str(tmp_path), *TINY, "--out", str(out)], cwd=ROOT,
+                         env=environment, capture_output=True, text=True, timeout=300)
+    assert end.returncode == 0, end.stderr
+    assert end.stdout.count("The weights are in") == 1                 # process 0 alone writes
+    one, two = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
+    assert one["processes"] == two["processes"] == 2
+    assert one["model"] == two["model"] and one["average"] == two["average"]
+    assert len(one["asked"]) == len(two["asked"]) == 8 * 4 and one["asked"] != two["asked"]
+    assert all(a != b for a, b in zip(one["losses"], two["losses"]))
+    model, about = load_weights(out, UNet)
+    assert about["steps"] == 8 and load_file(out)
+
+    torch.manual_seed(0)                                               # both together took other steps than one alone does
+    alone, _ = fit(UNet(1, 1, [8], 2), scenes.craters(40, 16, 0).images, steps=8, batch_size=4, lr=2e-3, seed=0,
+                   loss_fn=lambda m, x: diffusion_loss(m, Schedule(linear_beta(20)), x))
+    assert not all(torch.equal(a.half().float(), b) for a, b in zip(alone.parameters(), model.parameters()))

@@ -1,0 +1,495 @@
+"""The loop: what it draws, what it averages, how it stops, and that nothing is lost whatever stops it.
+
+`KILLS=50 pytest tests/test_train.py -k kill` is the long form of the last part; `make test-kill` runs it.
+"""
+import ast
+import copy
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save, save_file
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from helpers import train
+from helpers.schedule import Schedule, linear_beta
+from helpers.train import (diffusion_loss, ema_update, fit, learning_rate, load_checkpoint, load_weights, read_safetensors,
+                           save_weights, write_safetensors)
+from helpers.unet import UNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).resolve().parent.parent
+KILLS = int(os.environ.get("KILLS", 6))
+SCHEDULE = Schedule(linear_beta(100))
+
+
+def loss_fn(model, x0):
+    return diffusion_loss(model, SCHEDULE, x0)
+
+
+def pictures(n=20):
+    return torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def small(checkpoint=None, watch=None, steps=12, loss_fn=loss_fn, dataset=None, channels=(8,), **options):
+    """A short training of a tiny network: (model, average, losses)."""
+    torch.manual_seed(0)
+    model = UNet(channels=channels, attend=False)
+    options = dict(batch_size=4, save_every=0, steps=steps) | options
+    return model, *fit(model, pictures() if dataset is None else dataset, loss_fn, checkpoint=checkpoint, watch=watch, **options)
+
+
+def stop_at(fraction):
+    def watch(done, average, losses):
+        if done >= fraction:
+            raise KeyboardInterrupt
+    return watch
+
+
+def interrupted(path, at=0.5, **options):
+    """Leave a checkpoint at path, as a stop button does."""
+    with pytest.raises(KeyboardInterrupt):
+        small(path, stop_at(at), **options)
+    return path
+
+
+def assert_same(one, other):
+    for a, b in zip(one[:2], other[:2]):
+        assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert one[2] == other[2]
+
+
+# What a step draws
+
+class Line(nn.Module):
+    """The smallest network: one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+
+def draws(seed=0, steps=150, n=10, T=10, **options):
+    """Which picture met which t and which noise: three rows of steps * 8 numbers."""
+    seen = []
+
+    def record(model, batch):
+        def network(xt, t):
+            seen.append(torch.stack([batch.flatten(), t.float(), xt.flatten()]))
+            return model.weight * xt
+        return diffusion_loss(network, Schedule(torch.full((T,), 0.999)), batch, "eps")       # x_t is all noise
+    fit(Line(), torch.arange(float(n)).reshape(n, 1, 1, 1), record, steps=steps, batch_size=8, seed=seed, **options)
+    return torch.cat(seen, 1).numpy()
+
+
+def test_every_picture_meets_every_t():
+    picture, t, _ = draws(T=10, n=10, steps=300)
+    table = np.histogram2d(picture, t, bins=[np.arange(11) - 0.5, np.arange(1, 12) - 0.5])[0]
+    assert table.sum() == 2400 and table.min() > 0
+    assert ((table - 24) ** 2 / 24).sum() < 99 + 4 * math.sqrt(2 * 99)         # chi squared of "they are independent"
+
+
+def test_t_runs_from_1_to_T_and_noise_is_normal():
+    _, t, noise = draws(T=7)
+    assert set(t) == set(range(1, 8))
+    assert abs(noise[t > 1].mean()) < 0.15 and noise[t > 1].std() == pytest.approx(1, abs=0.1)
+    assert len(set(noise.tolist())) == len(noise)                              # no step repeats another's
+
+
+def test_seed_is_what_the_draws_depend_on():
+    one, same, other = draws(steps=30), draws(steps=30), draws(seed=1, steps=30)
+    assert (one == same).all() and all((a != b).any() for a, b in zip(one, other))
+    assert not set(one[2]) & set(other[2])
+
+
+def test_processes_that_read_change_nothing():
+    assert (draws(steps=5) == draws(steps=5, workers=1)).all()
+
+
+@pytest.mark.parametrize("target", ["eps", "v", "x0"])
+def test_diffusion_loss(target):
+    x0, answers = pictures(6), {}
+
+    class Oracle:
+        def __call__(self, xt, t):
+            a = SCHEDULE.alpha_bar[t].reshape(-1, 1, 1, 1).float()
+            eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
+            answers.update(t=t, right={"eps": eps, "x0": x0, "v": a.sqrt() * eps - (1 - a).sqrt() * x0}[target])
+            return answers["right"] + self.off
+    oracle = Oracle()
+    for off in (0.0, 0.5):
+        oracle.off = off
+        assert diffusion_loss(oracle, SCHEDULE, x0, target).item() == pytest.approx(off**2, abs=1e-4)
+    assert answers["t"].shape == (6,)
+
+
+# The optimiser, its rate and the average
+
+def test_learning_rate_rises_and_falls_to_zero():
+    assert learning_rate(1, 10_000, 1e-3) == learning_rate(1.5, 10_000, 1e-3) == 0
+    assert learning_rate(0, 0, 1e-3) == pytest.approx(1e-5) and learning_rate(0, 99, 1e-3) == pytest.approx(1e-3)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.7)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
+    for step in range(51):
+        assert learning_rate(step / 50, 1000, 0.7) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step(), theirs.step()
+
+
+def test_the_rate_that_the_optimizer_gets(monkeypatch):
+    rates, step = [], torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda o, *a, **k: (rates.append(o.param_groups[0]["lr"]), step(o, *a, **k))[1])
+    small(steps=400, loss_fn=lambda model, x: model(x).mean(), lr=0.01, dataset=pictures()[..., :2, :2], batch_size=1)
+    assert rates == [learning_rate(i / 400, i, 0.01) for i in range(400)]
+    assert max(rates) > 0.008 and rates[-1] < 1e-6
+
+
+@pytest.mark.parametrize("decay", [0.999, 0.5])
+def test_average_is_the_one_made_by_hand(decay):
+    trail = []
+
+    def keep(model, batch):
+        trail.append(model.weight.item())                              # before the step
+        return ((model.weight - batch.mean()) ** 2).sum()
+    model = Line()
+    average, _ = fit(model, pictures(), keep, steps=40, ema=decay, lr=0.1, batch_size=4)
+    trail = [*trail[1:], model.weight.item()]                          # after each step
+    by_hand = trail[0]
+    for n, weight in enumerate(trail[1:], 1):
+        d = min(decay, (1 + n) / (10 + n))
+        by_hand = d * by_hand + (1 - d) * weight
+    assert average.weight.item() == pytest.approx(by_hand, abs=1e-5)
+    assert abs(average.weight.item() - model.weight.item()) > 1e-4
+
+
+def test_the_first_steps_are_soon_forgotten():
+    averaged, current = [torch.zeros(1)], [torch.ones(1)]
+    ema_update(0.999)(averaged, current, torch.tensor(1))
+    assert averaged[0].item() == pytest.approx(1 - 2 / 11)
+    averaged = [torch.zeros(1)]
+    ema_update(0.999)(averaged, current, torch.tensor(10**6))
+    assert averaged[0].item() == pytest.approx(0.001, rel=1e-3)
+
+
+def test_it_learns():
+    torch.manual_seed(0)
+    x = torch.linspace(-1, 1, 50)[:, None]
+    line = nn.Linear(1, 1)
+    average, losses = fit(line, TensorDataset(x, 3 * x - 1), lambda m, batch: ((m(batch[0]) - batch[1]) ** 2).mean(), steps=600,
+                          lr=0.1, ema=0.9)
+    assert losses[-1] < 1e-3 < losses[0] and len(losses) == 600
+    assert average.weight.item() == pytest.approx(3, abs=0.03) and average.bias.item() == pytest.approx(-1, abs=0.03)
+    assert not average.training and average is not line
+
+
+def test_watch_sees_every_step():
+    seen = []
+    _, average, losses = small(watch=lambda done, average, losses: seen.append((done, average, len(losses))), steps=5)
+    assert [(done, n) for done, _, n in seen] == [(i / 5, i) for i in range(1, 6)]
+    assert all(shown is average for _, shown, _ in seen) and len(losses) == 5
+
+
+def clock(monkeypatch):
+    """A clock by which every look takes a tenth of a second."""
+    now = iter(range(10**6))
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: next(now) / 10))
+
+
+def test_minutes_are_minutes_also_after_a_stop(monkeypatch, tmp_path):
+    clock(monkeypatch)
+    whole = small(tmp_path / "whole", steps=None, minutes=0.05)[2]
+    assert 8 <= len(whole) <= 10                                       # 3 s, three looks at the clock a step
+    clock(monkeypatch)
+    path = interrupted(tmp_path / "a", steps=None, minutes=0.05)
+    spent = read_safetensors(path)[1]["elapsed"]
+    assert 1 < spent < 2
+    begun = read_safetensors(path)[1]["step"]
+    clock(monkeypatch)
+    resumed = small(path, steps=None, minutes=0.05)[2]
+    assert resumed[:begun] == whole[:begun] and abs(len(resumed) - len(whole)) <= 1
+
+
+# Settings that cannot be
+
+@pytest.mark.parametrize("options", [dict(steps=None), dict(minutes=1), dict(steps=0), dict(steps=None, minutes=0), dict(steps=-1),
+                                     dict(dataset=torch.zeros(0, 1, 8, 8)), dict(batch_size=0)])
+def test_impossible_lengths_get_a_sentence(options):
+    with pytest.raises(ValueError, match="needs at least one example a step and either steps or minutes above 0; found"):
+        small(**options)
+
+
+def test_fewer_pictures_than_a_batch(capsys):
+    sizes = []
+    small(dataset=pictures(3), batch_size=32, steps=2, loss_fn=lambda model, x: (sizes.append(len(x)), loss_fn(model, x))[1])
+    assert sizes == [3, 3] and "Only 3 examples: training with batches of 3." in capsys.readouterr().out
+
+
+# Stopping and going on
+
+@pytest.mark.parametrize("at", [0.01, 0.5, 0.95])
+def test_a_stopped_run_ends_like_an_undisturbed_one(at, tmp_path):
+    seen = {"undisturbed": [], "stopped": []}
+
+    def watching(name):
+        return lambda model, x0: (seen[name].append(x0.clone()), loss_fn(model, x0))[1]
+    undisturbed = small(loss_fn=watching("undisturbed"))
+    path = interrupted(tmp_path / "deep" / "run.checkpoint", at, loss_fn=watching("stopped"))
+    step = read_safetensors(path)[1]["step"]
+    seen["stopped"] = seen["stopped"][:step]
+    resumed = small(path, loss_fn=watching("stopped"))
+    assert_same(resumed, undisturbed)
+    assert all(torch.equal(a, b) for a, b in zip(seen["undisturbed"], seen["stopped"], strict=True))
+    assert list(path.parent.iterdir()) == []                           # removed at the end
+
+
+def test_stopped_again_and_again(tmp_path):
+    undisturbed, path = small(), tmp_path / "run.checkpoint"
+    for i in range(2, 11, 2):
+        interrupted(path, i / 12)
+    assert_same(small(path), undisturbed)
+
+
+def test_saving_changes_nothing(tmp_path):
+    assert_same(small(tmp_path / "run.checkpoint"), small())
+
+
+def test_checkpoint_holds_everything(tmp_path):
+    path = interrupted(tmp_path / "run.checkpoint", about=dict(data="x", widths=(1, 2)))
+    tensors, about = read_safetensors(path)
+    assert {name.split(".")[0] for name in tensors} == {"net", "average", "optimizer", "losses"}
+    assert len(tensors["losses"]) == about["step"] > 0
+    made_with = about["made_with"] | {"batch_size": 4, "data": "x", "widths": [1, 2]}
+    assert about["made_with"] == made_with
+    net = UNet(channels=(8,), attend=False)
+    average = torch.optim.swa_utils.AveragedModel(net)
+    optimizer = torch.optim.AdamW(net.parameters())
+    step, elapsed, losses = load_checkpoint(path, net, average, optimizer, made_with)
+    assert step == about["step"] == len(losses) and elapsed == about["elapsed"]
+    assert all(torch.equal(v, tensors[f"net.{k}"]) for k, v in net.state_dict().items())
+    assert all(torch.equal(v, tensors[f"average.{k}"]) for k, v in average.state_dict().items())
+    for i, memory in optimizer.state_dict()["state"].items():
+        assert all(torch.equal(v, tensors[f"optimizer.{i}.{k}"]) for k, v in memory.items()) and len(memory) == 3
+
+
+@pytest.mark.parametrize("change, complaint", [
+    (dict(lr=5e-4), "lr=0.001, not 0.0005"), (dict(batch_size=8), "batch_size=4, not 8"), (dict(seed=1), "seed=0, not 1"),
+    (dict(ema=0.9), "ema=0.999, not 0.9"), (dict(dataset=pictures(21)), "examples=20, not 21"),
+    (dict(channels=(16,)), "architecture={"), (dict(about=dict(target="v")), "target=None, not 'v'")])
+def test_checkpoint_of_other_settings_is_refused(change, complaint, tmp_path):
+    path = interrupted(tmp_path / "run.checkpoint")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="was made with .*: delete the file to start anew") as error:
+        small(path, **change)
+    assert complaint in str(error.value) and path.read_bytes() == before
+
+
+def broken(path):
+    """Files that are no checkpoint, by what is wrong with them."""
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    return {"empty": b"", "text": b"<!doctype html> not found", "zeros": bytes(1000), "cut in the header": whole[:header // 2],
+            "cut in the tensors": whole[:-100], "cut by a byte": whole[:-1], "pickle": b"\x80\x04\x95" + bytes(100),
+            "zip of torch.save": b"PK\x03\x04" + bytes(500), "somebody else's": save({"a": torch.zeros(3)}),
+            "other words": save({"a": torch.zeros(3)}, {"about": "{}"}), "no words": save({"a": torch.zeros(3)}, {"about": "{"}),
+            "a list": save({"a": torch.zeros(3)}, {"about": "[]"})}
+
+
+def test_broken_files_get_a_sentence(tmp_path):
+    path = interrupted(tmp_path / "run.checkpoint")
+    for name, content in broken(path).items():
+        path.write_bytes(content)
+        for use in (lambda: small(path), lambda: load_weights(path, UNet)):
+            with pytest.raises(ValueError, match="not a file of this course, or not the right one") as error:
+                use()
+            assert "\n" not in str(error.value) and path.name in str(error.value), name
+    with pytest.raises(ValueError, match="not a file of this course"):
+        load_weights(tmp_path, UNet)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_weights(tmp_path / "nowhere", UNet)
+
+
+def test_nothing_is_ever_unpickled():
+    for path in sorted((ROOT / "helpers").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            line = f"{path.name}:{getattr(node, 'lineno', 0)}"
+            names = [a.name for a in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.split(".")[0] for n in names} & {"pickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}, line
+            if isinstance(node, ast.Attribute) and node.attr in ("load", "save"):
+                assert not isinstance(node.value, ast.Name) or node.value.id != "torch", line
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant) and node.value.value is False, line
+
+
+def test_a_save_that_fails_leaves_the_last_one(tmp_path, monkeypatch):
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {"a": torch.ones(1000)}, {"n": 1})
+
+    def full_disk(tensors, filename, metadata):
+        Path(filename).write_bytes(save(tensors, metadata)[:700])
+        raise OSError("No space left on device")
+    monkeypatch.setattr(train, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_safetensors(path, {"a": torch.zeros(1000)}, {"n": 2})
+    assert read_safetensors(path)[1] == {"n": 1}
+    monkeypatch.undo()
+    write_safetensors(path, {"a": torch.zeros(1000)}, {"n": 3})        # what lies about from the failure does not matter
+    assert read_safetensors(path)[1] == {"n": 3} and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    happened, path = [], tmp_path / "a"
+    monkeypatch.setattr(os, "fsync", lambda fd: happened.append((os.readlink(f"/proc/self/fd/{fd}") if os.path.exists("/proc")
+                                                                 else f"{path}.part", path.exists())))
+    write_safetensors(path, {"a": torch.ones(3)}, {})
+    assert happened == [(f"{path}.part", False)] and path.exists()
+
+
+def test_what_was_read_does_not_hold_the_file(tmp_path):
+    path = tmp_path / "a"
+    write_safetensors(path, {"a": torch.arange(100_000.0)}, {})
+    tensors, _ = read_safetensors(path)
+    path.write_bytes(b"gone")                                          # a file still mapped would end the process here
+    assert torch.equal(tensors["a"], torch.arange(100_000.0))
+
+
+# A loss that is not finite
+
+def turns_bad(at, kind):
+    """A loss that goes wrong at step `at`: by its value, or by a gradient of NaN that spoils the weights unseen."""
+    calls = []
+
+    def bad(model, x0):
+        calls.append(1)
+        loss = loss_fn(model, x0)
+        if len(calls) == at:
+            return loss * float(kind) if kind != "gradient" else loss + (loss - loss).sqrt()
+        return loss
+    return bad
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "gradient"])
+def test_a_loss_of_nan_stops_with_a_sentence_and_the_last_good_state(kind, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(ArithmeticError, match="choose a smaller lr than 0.001") as error:
+        small(path, loss_fn=turns_bad(7, kind))
+    step = 8 if kind == "gradient" else 7                              # the loss after the spoilt step shows it
+    assert f"at step {step}, with the learning rate at {learning_rate((step - 1) / 12, step - 1, 1e-3):.2g}" in str(error.value)
+    assert f"{path} holds the last good state" in str(error.value) and "\n" not in str(error.value)
+    tensors, about = read_safetensors(path)
+    assert about["step"] in (5, 6) and len(tensors["losses"]) == about["step"]
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert_same(small(path), small())                                  # and from there it goes on as if nothing had been
+
+
+def test_a_rate_that_is_too_large_leaves_a_state_whose_loss_is_finite(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(ArithmeticError, match=r"the loss became (nan|inf) at step"):
+        small(path, lr=1e30, steps=50)
+    tensors, about = read_safetensors(path)
+    model = UNet(channels=(8,), attend=False)
+    model.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    assert loss_fn(model, pictures()).isfinite()
+
+
+def test_without_a_checkpoint_the_sentence_says_so():
+    with pytest.raises(ArithmeticError, match="nothing was saved"):
+        small(loss_fn=turns_bad(3, "nan"))
+
+
+# Weights
+
+def test_weights_come_back_with_what_made_them(tmp_path):
+    path = tmp_path / "new" / "folder" / "weights.safetensors"
+    torch.manual_seed(0)
+    model = UNet(3, 2, (8, 16), 2, True, False, 4).to(memory_format=torch.channels_last)
+    nn.init.normal_(model.head[-1].weight)
+    save_weights(path, model, data="craters", size=64, schedule="cosine", T=1000, target="v", steps=10, seed=0)
+    twin, about = load_weights(path, UNet)
+    assert about == dict(architecture=model.config, data="craters", size=64, schedule="cosine", T=1000, target="v", steps=10, seed=0)
+    assert twin.config == model.config and not twin.training
+    for (name, a), (_, b) in zip(model.named_parameters(), twin.named_parameters(), strict=True):
+        assert b.dtype == torch.float32 and torch.equal(a.half().float(), b), name
+    x, t = torch.randn(1, 3, 8, 8), torch.tensor([3])
+    torch.testing.assert_close(twin(x, t), model(x, t), rtol=0.02, atol=0.02)
+    assert all(tensor.dtype == torch.float16 for tensor in load_file(path).values())
+    assert list(path.parent.iterdir()) == [path]
+
+
+# Killed.  The child below is forked from a server that has torch in memory already, so that a life costs a moment.
+
+def life(checkpoint, result, line, tear, steps):
+    """One run of fit, from a checkpoint if there is one.  tear: (n, share): die in save n when that share is written."""
+    torch.set_num_threads(1)
+    train.tqdm.set_lock(threading.RLock())                             # tqdm's own would be left behind by the killed
+    os.fsync = lambda file: None                                       # slow, and only a power cut would tell
+    saves = []
+
+    def torn(tensors, filename, metadata):
+        saves.append(1)
+        if len(saves) < tear[0]:
+            return save_file(tensors, filename, metadata)
+        data = save(tensors, metadata)
+        with open(filename, "wb") as file:
+            file.write(data[:int(len(data) * tear[1])])
+        os.kill(os.getpid(), signal.SIGKILL)
+    train.save_file = torn if tear else save_file
+    line.send("ready")
+    model, average, losses = small(checkpoint, steps=steps)
+    train.save_file = save_file
+    tensors = {f"{name}.{k}": v for name, m in (("model", model), ("average", average)) for k, v in m.state_dict().items()}
+    write_safetensors(result, tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}, {})
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+def test_killed_at_any_moment_nothing_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["helpers.train", "helpers.unet", "pytest", "safetensors.torch"])
+    checkpoint, result, steps, chance = tmp_path / "run.checkpoint", tmp_path / "result", 40, random.Random(0)
+
+    T0=time.monotonic()
+    def live(after=None, tear=None):
+        here, there = context.Pipe()
+        child = context.Process(target=life, args=(checkpoint, result, there, tear, steps))
+        child.start()
+        assert here.recv() == "ready"
+        print("ready", time.monotonic()-T0, after, tear)
+        begin = time.monotonic()
+        child.join(after)
+        child.kill()
+        child.join()
+        assert child.exitcode in (0, -signal.SIGKILL)
+        if checkpoint.exists():                                        # whatever happened, a file of this name is whole
+            tensors, about = read_safetensors(checkpoint, "made_with")
+            assert len(tensors["losses"]) == about["step"]
+        return child.exitcode == 0, time.monotonic() - begin
+
+    live()                                                             # the first life waits for imports
+    undisturbed = load_file(result)
+    result.unlink()
+    _, length = live()
+    assert not checkpoint.exists() and all(torch.equal(v, undisturbed[k]) for k, v in load_file(result).items())
+
+    kills = torn = ends = resumed = 0
+    while kills < KILLS or not ends:
+        result.unlink(missing_ok=True)
+        resumed += checkpoint.exists()
+        tear = (chance.randint(2, steps // 3), chance.choice([chance.random(), 1.0])) if kills < KILLS and kills % 5 < 2 else None
+        done, _ = live(None if tear or kills >= KILLS else chance.uniform(0, length), tear)
+        kills, torn, ends = kills + (not done), torn + bool(tear and not done), ends + done
+        if done:
+            end = load_file(result)
+            assert end.keys() == undisturbed.keys() and all(torch.equal(v, undisturbed[k]) for k, v in end.items())
+    assert kills >= KILLS and torn >= KILLS * 2 // 5 - ends and resumed
+    print(f"killed {kills} times, {torn} of them within a save; {ends} runs ended like the undisturbed one")

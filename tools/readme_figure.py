@@ -1,0 +1,22 @@
+"""Draw data/craters_from_noise.png, the README's picture: pure noise on the left, craters on the right, by the shipped weights."""
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from helpers import env, plot  # noqa: E402
+from helpers.samplers import as_eps, dpmpp_2m_step, sample_path  # noqa: E402
+from helpers.schedule import BETAS, Schedule  # noqa: E402
+from helpers.train import load_weights  # noqa: E402
+from helpers.unet import UNet  # noqa: E402
+
+torch.manual_seed(3)
+model, about = load_weights(env.WEIGHTS / "craters64.safetensors", UNet)
+schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+x = torch.randn(3, about["channels"], about["size"], about["size"])
+path = [(schedule.T, x, x), *sample_path(as_eps(model, schedule, about["target"]), schedule, x, steps=40, step=dpmpp_2m_step)]
+shown = [path[i] for i in (0, 16, 24, 29, 33, 36, 40)]
+figure = plot.panels([[x[i] for _, x, _ in shown] for i in range(3)], "Noise turning into craters", side=1.35)
+(ROOT / "data" / "craters_from_noise.png").write_bytes(figure.png)
