@@ -26,12 +26,12 @@ def test_weights_and_what_made_them(tmp_path):
     run.main([*TINY, "--seed", "3", "--lr", "0.01", "--out", str(out)])
     model, about = load_weights(out, UNet)
     assert about.pop("architecture") == UNet(1, 1, [8], 2).config
-    assert about == dict(data="craters", examples=40, size=16, channels=1, schedule="linear", T=20, target="eps", batch=4, lr=0.01,
-                         seed=3, steps=8)
+    assert about == dict(data="craters", examples=40, size=16, channels=1, schedule="linear", T=20, target="eps",
+                         batch=4, lr=0.01, seed=3, steps=8)
     torch.manual_seed(3)                                               # the same by hand
     schedule, by_hand = Schedule(linear_beta(20)), UNet(1, 1, [8], 2)
-    average, _ = fit(by_hand, scenes.craters(40, 16, 3).images, lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8,
-                     batch_size=4, lr=0.01, seed=3)
+    average, _ = fit(by_hand, scenes.craters(40, 16, 3).images, lambda m, x: diffusion_loss(m, schedule, x, "eps"),
+                     steps=8, batch_size=4, lr=0.01, seed=3)
     assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
     assert list(tmp_path.iterdir()) == [out]
 
@@ -78,8 +78,9 @@ def test_without_out_notebook_04_finds_it(tmp_path, monkeypatch):
     assert run.env.find_weights(None, 16, 1)[0].exists()
 
 
-@pytest.mark.parametrize("wrong", ["--steps 0", "--steps x", "--steps 3 --minutes 1", "--T -3", "--batch 0", "--widths 8 x",
-                                   "--channels 2", "--target V", "--schedule steep", "--examples 0", "--frobnicate"])
+@pytest.mark.parametrize("wrong", [
+    "--steps 0", "--steps x", "--steps 3 --minutes 1", "--T -3", "--batch 0", "--widths 8 x", "--channels 2",
+    "--target V", "--schedule steep", "--examples 0", "--frobnicate"])
 def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
     with pytest.raises(SystemExit) as end:
         run.main(wrong.split())
@@ -87,8 +88,9 @@ def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
 
 
 @pytest.mark.parametrize("wrong, sentence", [
-    ("--size 20", "--size 20 does not fit this network: choose a size divisible by 8"), ("--widths 9", "multiples of 8"),
-    ("--channels 3", "rendered craters are grey"), ("--data /no/such/folder", "/no/such/folder"), ("--lr -1 --examples 8", "learning rate"),
+    ("--size 20", "--size 20 does not fit this network: choose a size divisible by 8"),
+    ("--widths 9", "multiples of 8"), ("--channels 3", "rendered craters are grey"),
+    ("--data /no/such/folder", "/no/such/folder"), ("--lr -1 --examples 8", "learning rate"),
     ("--minutes 0 --examples 8", "minutes above 0"), ("--seed -1", "seed must not be negative")])
 def test_what_cannot_be_done_gets_a_sentence(wrong, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence) as error:
@@ -97,18 +99,20 @@ def test_what_cannot_be_done_gets_a_sentence(wrong, sentence, tmp_path):
 
 
 def test_the_sentence_is_all_one_sees():
-    end = subprocess.run([sys.executable, "-m", "helpers.run", "--size", "20"], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "helpers.run", "--size", "20"]
+    end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (end.returncode, end.stdout) == (2, "")
     assert end.stderr == "helpers.run: --size 20 does not fit this network: choose a size divisible by 8.\n"
 
 
 def test_two_processes_train_one_model_on_different_pictures(tmp_path):
     out = tmp_path / "x.safetensors"
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
-              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu",
+              *"--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split(),
+              "--main_process_port", "0", str(ROOT / "tests" / "two_processes.py"), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    end = subprocess.run([*launch, str(ROOT / "tests" / "two_processes.py"), str(tmp_path), *TINY, "--out", str(out)], cwd=ROOT,
-                         env=environment, capture_output=True, text=True, timeout=300)
+    end = subprocess.run([*launch, *TINY, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True,
+                         timeout=300)
     assert end.returncode == 0, end.stderr
     assert end.stdout.count("The weights are in") == 1                 # process 0 alone writes
     one, two = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
@@ -119,7 +123,7 @@ def test_two_processes_train_one_model_on_different_pictures(tmp_path):
     model, about = load_weights(out, UNet)
     assert about["steps"] == 8 and load_file(out)
 
-    torch.manual_seed(0)                                               # both together took other steps than one alone does
+    torch.manual_seed(0)                                               # both together went another way than one alone
     alone, _ = fit(UNet(1, 1, [8], 2), scenes.craters(40, 16, 0).images, steps=8, batch_size=4, lr=2e-3, seed=0,
                    loss_fn=lambda m, x: diffusion_loss(m, Schedule(linear_beta(20)), x))
     assert not all(torch.equal(a.half().float(), b) for a, b in zip(alone.parameters(), model.parameters()))

@@ -1,4 +1,6 @@
 """The way back: each step against diffusers, against Gaussians multiplied by hand, and on data whose score is known."""
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -20,8 +22,8 @@ def crooked(xt, t):
 
 def path(step, steps, clip, **options):
     torch.manual_seed(0)
-    chosen = (lambda *a: step(*a, **options)) if options else step
-    return [x for _, x, _ in sample_path(crooked, Schedule(linear_beta(T)), torch.randn(2, 1, 4, 4), steps, chosen, clip=clip)]
+    x, schedule = torch.randn(2, 1, 4, 4), Schedule(linear_beta(T))
+    return [x for _, x, _ in sample_path(crooked, schedule, x, steps, functools.partial(step, **options), clip=clip)]
 
 
 def their_path(scheduler, steps, **options):
@@ -49,7 +51,7 @@ def assert_same_path(ours, theirs):
 @pytest.mark.parametrize("steps", [10, 50])
 def test_ddim_is_that_of_diffusers(steps, eta, clip):
     scheduler = DDIMScheduler(T, 1e-4, 0.02, clip_sample=clip, set_alpha_to_one=True, timestep_spacing="trailing")
-    theirs = their_path(scheduler, steps, eta=eta, use_clipped_model_output=True)    # as we do: eps follows the clipped x0
+    theirs = their_path(scheduler, steps, eta=eta, use_clipped_model_output=True)      # our eps, too, follows a clipped x0
     assert_same_path(path(ddim_step, steps, clip, eta=eta), theirs)
 
 
@@ -60,6 +62,7 @@ def test_ddpm_is_that_of_diffusers(steps, clip):
     assert_same_path(path(ddpm_step, steps, clip), their_path(scheduler, steps))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")      # between diffusers and NumPy
 @pytest.mark.parametrize("steps", [1, 2, 5, 10, 20, 50])
 def test_dpmpp_is_that_of_diffusers(steps):
     scheduler = DPMSolverMultistepScheduler(T, 1e-4, 0.02, algorithm_type="dpmsolver++", solver_order=2,
@@ -74,7 +77,7 @@ def test_posterior_is_the_product_of_two_gaussians(t, s, monkeypatch):
     x0, xt = torch.rand(1, 1, 4, 4, dtype=torch.float64) * 2 - 1, torch.randn(1, 1, 4, 4, dtype=torch.float64)
     if s == 0:
         mean, variance = x0, 0.0
-    else:                            # q(x_s | x_0) = N(sqrt(a_s) x_0, 1 - a_s);  q(x_t | x_s) = N(sqrt(a_ts) x_s, 1 - a_ts)
+    else:                  # q(x_s | x_0) = N(sqrt(a_s) x_0, 1 - a_s);  q(x_t | x_s) = N(sqrt(a_ts) x_s, 1 - a_ts)
         precision = 1 / (1 - a_s) + a_ts / (1 - a_ts)
         mean, variance = (a_s ** 0.5 * x0 / (1 - a_s) + a_ts ** 0.5 * xt / (1 - a_ts)) / precision, 1 / precision
     schedule = Schedule(linear_beta(T))
@@ -178,7 +181,8 @@ def test_last_step_lands_on_clean_data_without_noise(step, t):
 def test_who_knows_the_picture_finds_it(step, steps):
     schedule, x0 = Schedule(linear_beta(200, 1e-3, 0.05)), torch.rand(2, 1, 8, 8) * 2 - 1
     oracle = lambda xt, t: schedule.predict_eps(xt, t, x0)
-    torch.testing.assert_close(sample(oracle, schedule, torch.randn_like(x0), steps=steps, step=step), x0, rtol=0, atol=1e-4)
+    found = sample(oracle, schedule, torch.randn_like(x0), steps=steps, step=step)
+    torch.testing.assert_close(found, x0, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("step", STEPS)

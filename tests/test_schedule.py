@@ -28,7 +28,7 @@ def test_arrays_run_from_clean_to_noise(name):
 
 
 def test_the_ddpm_betas_need_a_thousand_steps():
-    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the picture's variance is still there
+    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the picture is still there
     assert Schedule(linear_beta(1000)).alpha_bar[-1] < 1e-4
 
 
@@ -42,7 +42,7 @@ def test_a_cosine_is_a_cosine():
 def test_many_small_steps_are_one_jump(name):
     s = Schedule(BETAS[name](1000))
     scale, variance = 1.0, 0.0
-    for t in range(1, 1001):                                           # x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) noise
+    for t in range(1, 1001):                           # x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) noise
         beta = s.beta[t].item()
         scale, variance = scale * (1 - beta) ** 0.5, variance * (1 - beta) + beta
         assert scale == pytest.approx(s.alpha_bar[t].sqrt().item(), rel=1e-9)
@@ -131,7 +131,8 @@ def test_impossible_timesteps_get_a_sentence(steps, start):
         Schedule(linear_beta(10)).timesteps(steps, start)
 
 
-@pytest.mark.parametrize("beta", [[], 0.1, [[0.1, 0.2]], [-0.1, 0.2], [0.1, 1.0], [0.1, float("nan")], linear_beta(1000, end=1.5)])
+@pytest.mark.parametrize("beta", [[], 0.1, [[0.1, 0.2]], [-0.1, 0.2], [0.1, 1.0], [0.1, float("nan")],
+                                  linear_beta(1000, end=1.5)])
 def test_impossible_betas_get_a_sentence(beta):
     with pytest.raises(ValueError, match="a row of numbers from 0 to below 1") as error:
         Schedule(beta)

@@ -29,8 +29,9 @@ def siblings(source):
 
 
 def test_imports_of_siblings_are_seen():
-    source = "import helpers.a\nfrom helpers import b\nfrom helpers.c import d\ndef f():\n from . import e\n from .g import h"
-    assert siblings(source) == set("abceg")
+    lines = ["import helpers.a", "from helpers import b", "from helpers.c import d", "def f():", " from . import e",
+             " from .g import h", "import numpy.x", "from torch import y"]
+    assert siblings("\n".join(lines)) == set("abceg")
 
 
 @pytest.mark.parametrize("name", FIRST_EIGHT)
@@ -64,7 +65,8 @@ def test_lines_fit(name):
 def test_conda_gets_what_pip_gets():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf8"))
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["lab"], *project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["lab"], *extras["test"]]
     split = [re.fullmatch(r"([\w-]+)(>=[\d.]+)", line).groups() for line in wanted]
     assert [CONDA.get(name, name) + floor for name, floor in split] == environment["dependencies"][1:]
     assert environment["dependencies"][0] == "python" + project["requires-python"]

@@ -61,7 +61,8 @@ def test_the_first_guess_is_nothing():
 
 
 def test_what_the_output_depends_on():
-    model, x, t, y = awake(channels=(8, 16), num_classes=3), torch.randn(1, 1, 8, 8), torch.tensor([500]), torch.tensor([1])
+    model, x = awake(channels=(8, 16), num_classes=3), torch.randn(1, 1, 8, 8)
+    t, y = torch.tensor([500]), torch.tensor([1])
     out = model(x, t, y)
     for other in (model(x, t + 100, y), model(x, t, y + 1), model(x, t), model(x + 0.1, t, y)):
         assert (out - other).abs().max() > 1e-4
@@ -122,7 +123,7 @@ def test_config_makes_the_same_network_again():
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
-def test_every_parameter_learns(num_classes):                          # one that did not would also stop several processes
+def test_every_parameter_learns(num_classes):                  # one that did not would stop several processes
     model = awake(channels=(8, 16), patch=2, num_classes=num_classes).train()
     y = torch.tensor([0, 1]) if num_classes else None
     model(torch.randn(2, 1, 8, 8), torch.tensor([5, 6]), y).square().sum().backward()
