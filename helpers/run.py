@@ -26,8 +26,7 @@ def whole(text):
 
 def options(arguments=None):
     """The command line as a namespace; argparse ends the program with code 2 where it is wrong."""
-    parser = argparse.ArgumentParser(prog="helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-                                     description="Train a diffusion model on rendered craters or on pictures of yours.")
+    parser = argparse.ArgumentParser("helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder, zip, stack or .npz of pictures; without it, or 'none': craters rendered here")
     add("--examples", type=whole, default=8000, help="how many craters to render")

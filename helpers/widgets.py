@@ -42,7 +42,7 @@ def explore(draw, **controls):
 
 def stepper(draw, last, **controls):
     """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Picture."""
-    slider = ipywidgets.IntSlider(0, 0, last, description="step")
+    slider = ipywidgets.IntSlider(last * 2 // 3, 0, last, description="step")    # where most is to be seen
     buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
     for button, by in zip(buttons, (-1, 1)):
         button.on_click(lambda _, by=by: setattr(slider, "value", min(last, max(0, slider.value + by))))

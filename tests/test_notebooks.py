@@ -49,7 +49,8 @@ def problems(path):
         run = run + 1 if cell.cell_type == "code" else 0
         if run == 3:
             found.append(f"cell {cell.execution_count} is the third code cell in a row without a word")
-        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", []) and len(cell.source.splitlines()) > 20:
+        long = cell.cell_type == "code" and len(cell.source.splitlines()) > 20
+        if long and "setup" not in cell.metadata.get("tags", []):
             found.append(f"cell {cell.execution_count} is longer than 20 lines")
     return found
 
@@ -118,6 +119,5 @@ def test_the_address_stands_in_one_place():
     name = address.course()["repository"]
     for path in [ROOT / "README.md", ROOT / "CITATION.cff", *PAGES]:
         text = path.read_text(encoding="utf8")
-        others = {found for found in re.findall(r"github\.com/(?:github/)?([\w.-]+/[\w.-]+)", text)} | set(
-            re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)", text))
+        others = set(re.findall(r"(?:github\.com|colab\.research\.google\.com/github)/([\w.-]+/[\w-]+)", text))
         assert others - {name} <= set(), f"{path.name} names {others - {name}}"

@@ -51,7 +51,7 @@ def assert_same_path(ours, theirs):
 @pytest.mark.parametrize("steps", [10, 50])
 def test_ddim_is_that_of_diffusers(steps, eta, clip):
     scheduler = DDIMScheduler(T, 1e-4, 0.02, clip_sample=clip, set_alpha_to_one=True, timestep_spacing="trailing")
-    theirs = their_path(scheduler, steps, eta=eta, use_clipped_model_output=True)      # our eps, too, follows a clipped x0
+    theirs = their_path(scheduler, steps, eta=eta, use_clipped_model_output=True)   # our eps, too, follows clipping
     assert_same_path(path(ddim_step, steps, clip, eta=eta), theirs)
 
 

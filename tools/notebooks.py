@@ -1,10 +1,12 @@
-"""Run the notebooks, each in a fresh kernel: `in-place` rewrites their saved outputs, `build` leaves copies and HTML pages.
+"""Run the notebooks, each in a fresh kernel: `in-place` rewrites their saved outputs, `build` leaves copies and pages.
 
     python tools/notebooks.py in-place [notebooks/03_training.ipynb ...]
     python tools/notebooks.py build
 """
+import copy
 import sys
 import time
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -28,6 +30,22 @@ def execute(path):
     return notebook
 
 
+def page(notebook):
+    """The notebook as an HTML page on which nothing is live: the still picture of each widget, and words for each."""
+    still, words = copy.deepcopy(notebook), []
+    for cell in still.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        cell_outputs = cell.get("outputs", [])                 # a progress bar is nothing without its widget
+        cell_outputs[:] = [o for o in cell_outputs
+                           if not (set(o.get("data", {})) == {"text/plain"} and "%|" in o.data["text/plain"])]
+        words += [o.data["text/plain"] for o in cell_outputs if "image/png" in o.get("data", {})]
+    html, _ = HTMLExporter().from_notebook_node(still)
+    for alt in words:                                          # nbconvert has no place for them
+        html = html.replace("No description has been provided for this image", escape(alt), 1)
+    return html
+
+
 def main(mode, *names):
     for path in [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb")):
         start = time.monotonic()
@@ -36,7 +54,7 @@ def main(mode, *names):
         target.parent.mkdir(exist_ok=True)
         nbformat.write(notebook, target)
         if mode == "build":
-            target.with_suffix(".html").write_text(HTMLExporter().from_notebook_node(notebook)[0], encoding="utf8")
+            target.with_suffix(".html").write_text(page(notebook), encoding="utf8")
         print(f"{target.relative_to(ROOT)}: {(time.monotonic() - start) / 60:.1f} minutes", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Draw data/craters_from_noise.png, the README's picture: pure noise on the left, craters on the right, by the shipped weights."""
+"""Draw data/craters_from_noise.png, the README's picture: the shipped weights turn noise (left) into craters (right)."""
 import sys
 from pathlib import Path
 
@@ -16,7 +16,8 @@ torch.manual_seed(3)
 model, about = load_weights(env.WEIGHTS / "craters64.safetensors", UNet)
 schedule = Schedule(BETAS[about["schedule"]](about["T"]))
 x = torch.randn(3, about["channels"], about["size"], about["size"])
-path = [(schedule.T, x, x), *sample_path(as_eps(model, schedule, about["target"]), schedule, x, steps=40, step=dpmpp_2m_step)]
+steps = sample_path(as_eps(model, schedule, about["target"]), schedule, x, steps=40, step=dpmpp_2m_step)
+path = [(schedule.T, x, x), *steps]
 shown = [path[i] for i in (0, 16, 24, 29, 33, 36, 40)]
 figure = plot.panels([[x[i] for _, x, _ in shown] for i in range(3)], "Noise turning into craters", side=1.35)
 (ROOT / "data" / "craters_from_noise.png").write_bytes(figure.png)
