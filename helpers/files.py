@@ -237,9 +237,11 @@ def decode(picture, size=None, channels=1):
         else:
             with picture.open() as stream:
                 a = Image.open(stream, formats=FORMATS)
+                deep = "16B" in str(a.tile) and a.mode in ("RGB", "RGBA")     # Pillow keeps the upper 8 bits of these,
                 if size:
                     a.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))
                 a = ImageOps.exif_transpose(a)                        # loads it, too
+                a = np.asarray(a, np.uint16) if deep else a           # which may be few: the range decides
         if isinstance(a, Image.Image):
             if not a.mode.startswith(("I", "F")):
                 return a

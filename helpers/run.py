@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 
 from helpers import env, scenes
-from helpers.data import load_images
+from helpers.data import ImageFiles, load_images
 from helpers.schedule import BETAS, Schedule
 from helpers.train import diffusion_loss, fit, save_weights
 from helpers.unet import UNet
@@ -29,6 +29,7 @@ def options(arguments=None):
     parser = argparse.ArgumentParser("helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--data", help="a folder, zip, stack or .npz of pictures; without it, or 'none': craters rendered here")
+    add("--lazy", action="store_true", help="read pictures when their turn comes: for sets larger than memory")
     add("--examples", type=whole, default=8000, help="how many craters to render")
     add("--size", type=whole, default=64, help="side of the pictures in pixels")
     add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour")
@@ -59,7 +60,8 @@ def main(arguments=None):
         raise ValueError(f"--size {o.size} does not fit this network: choose a size divisible by {model.divisor}.")
     if data is None and o.channels != 1:
         raise ValueError("rendered craters are grey: leave out --channels, or name pictures of yours with --data.")
-    pictures = load_images(data, o.size, o.channels) if data else scenes.craters(o.examples, o.size, o.seed).images
+    read = ImageFiles if o.lazy else load_images
+    pictures = read(data, o.size, o.channels) if data else scenes.craters(o.examples, o.size, o.seed).images
 
     about = dict(data=Path(data).name if data else "craters", examples=len(pictures), size=o.size, channels=o.channels,
                  schedule=o.schedule, T=o.T, target=o.target, batch=o.batch, lr=o.lr, seed=o.seed)
@@ -75,7 +77,7 @@ def main(arguments=None):
 
     average, losses = fit(model, pictures, lambda model, x0: diffusion_loss(model, schedule, x0, o.target), o.steps,
                           o.minutes if o.steps is None else None, o.batch, o.lr, seed=o.seed, checkpoint=checkpoint,
-                          about=about, watch=snapshot)
+                          about=about, watch=snapshot, workers=2 * o.lazy)
     if PartialState().is_main_process:
         save_weights(out, average, **about, steps=len(losses))
         print(f"The weights are in {out}.")

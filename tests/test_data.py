@@ -137,11 +137,11 @@ def test_sixteen_bit_pgm(tmp_path):
 @pytest.mark.parametrize("c", [1, 2, 3, 4])
 def test_sixteen_bit_png(tmp_path, c):
     """Grey is stretched by its range; of colours Pillow gives the upper 8 bits."""
-    a = np.repeat(np.tile(np.linspace(0, 4095 if c == 1 else 65535, 16), (16, 1))[..., None], c, 2)
+    a = np.repeat(np.tile(np.linspace(0, 4095, 16), (16, 1))[..., None], c, 2)
     if c in (2, 4):
         a[..., -1] = 65535
     x = good(load_images(png(tmp_path / "a.png", a, 16), 16, channels=3), 1, 3)
-    near(x[0, :, 5], torch.linspace(-1, 1, 16).expand(3, 16), 0.01)
+    near(x[0, :, 5], torch.linspace(-1, 1, 16).expand(3, 16), 0.01 if c == 1 else 0.15)      # Pillow: 4 of 12 bits
 
 
 def test_pages_of_a_stack_keep_their_relation(tmp_path):

@@ -36,10 +36,11 @@ def test_weights_and_what_made_them(tmp_path):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_pictures_of_ones_own_in_colour(tmp_path):
+@pytest.mark.parametrize("lazy", [[], ["--lazy"]], ids=["at once", "lazy"])
+def test_pictures_of_ones_own_in_colour(tmp_path, lazy):
     for i in range(3):
         Image.effect_noise((20, 20), 50 + i).convert("RGB").save(tmp_path / f"{i}.png")
-    run.main([*TINY, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
+    run.main([*TINY, *lazy, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
     model, about = load_weights(tmp_path / "x.safetensors", UNet)
     assert about["data"] == tmp_path.name and about["examples"] == 3 and about["channels"] == 3
     assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
