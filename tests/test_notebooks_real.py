@@ -21,10 +21,20 @@ CASES = {
     "02-colour": ("02_forward_noising", dict(data=DATA / "exif_mit", channels=3)),
     "03-craters": ("03_training", dict(data=DATA / "craters_98/images", minutes=0.3)),
     "03-rocks": ("03_training", dict(data=DATA / "mars_rocks_ccby", minutes=0.3)),
+    "03-tiles": ("03_training", dict(data=DATA / "fashion900_mit", size=28, minutes=0.3)),
+    "03-stack": ("03_training", dict(data=DATA / "nuclei_stack/training.tif", minutes=0.3)),
     "03-sprites": ("03_training", dict(data=DATA / "sprites_cc0", channels=3, size=32, minutes=0.3)),
     "04-craters": ("04_reverse_sampling", dict(data=DATA / "craters_98/images")),
     "04-sprites": ("04_reverse_sampling", dict(data=DATA / "sprites_cc0", channels=3, size=32)),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_weights(tmp_path_factory):
+    """What 03 learns here, 04 finds here, and nobody's own weights are overwritten."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COURSE_CHECKPOINTS", str(tmp_path_factory.mktemp("checkpoints")))
+        yield
 
 
 def plain(value):
