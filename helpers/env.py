@@ -15,11 +15,6 @@ def device():
     return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def on_colab():
-    """True in Google Colab."""
-    return "COLAB_RELEASE_TAG" in os.environ
-
-
 def weights_path(data, size, channels):
     """Where notebook 03 keeps what it learns from data (None: the rendered craters) at size, with channels colours."""
     name = "craters" if data is None else f"{Path(data).stem}-{zlib.crc32(str(Path(data).resolve()).encode()):08x}"

@@ -1,0 +1,42 @@
+"""Where weights lie and whose are taken; what the tools make of a notebook."""
+import sys
+
+import nbformat
+import torch
+
+from helpers import env
+from helpers.train import load_weights
+from helpers.unet import UNet
+
+sys.path.insert(0, str(env.ROOT / "tools"))
+import notebooks  # noqa: E402
+
+
+def test_own_weights_come_before_the_shipped_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(env, "CHECKPOINTS", tmp_path)
+    assert env.find_weights(None, 64, 1) == (env.WEIGHTS / "craters64.safetensors", "shipped")
+    own = env.weights_path(None, 64, 1)
+    own.write_bytes(b"")
+    assert env.find_weights(None, 64, 1) == (own, "your own")
+    for settings in [("folder", 64, 1), (None, 32, 1), (None, 64, 3)]:
+        assert env.find_weights(*settings)[1] == "shipped"
+
+
+def test_names_tell_folders_apart():
+    assert len({env.weights_path(data, 64, 1) for data in (None, "a/images", "b/images", "b/images/")}) == 3
+
+
+def test_the_shipped_weights_say_what_they_are():
+    model, about = load_weights(env.WEIGHTS / "craters64.safetensors", UNet)
+    assert {"data", "size", "channels", "schedule", "T", "target", "steps", "seed"} <= set(about)
+    assert model(torch.zeros(1, about["channels"], about["size"], about["size"])).abs().sum() > 0
+
+
+def test_a_page_holds_every_figure_with_its_words_and_no_progress_bar():
+    path = env.ROOT / "notebooks" / "04_reverse_sampling.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    words = [output.data["text/plain"] for cell in notebook.cells for output in cell.get("outputs", [])
+             if "image/png" in output.get("data", {})]
+    html = notebooks.page(notebook)
+    assert html.count("data:image/png;base64") == len(words) > 5
+    assert "No description" not in html and words[-1] in html and "%|" not in html

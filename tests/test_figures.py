@@ -1,0 +1,106 @@
+"""Figures and the widgets on top of them: what is drawn, what is said of it, what happens on a change."""
+import base64
+import io
+
+import ipywidgets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import plot, widgets
+
+GREY, COLOUR = torch.full((1, 8, 8), -0.5), torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 8, 8)
+
+
+def array(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.png)).convert("RGB")).astype(int)
+
+
+def has(picture, *rgb):
+    """Whether a fair part of the figure has this colour."""
+    return (abs(array(picture) - rgb).max(-1) <= 1).mean() > 0.1
+
+
+def test_panels_show_the_pictures_in_their_places():
+    figure = plot.panels([[GREY, COLOUR], [COLOUR]], "two rows", titles=["a", "b"], labels=["first", "second"])
+    assert has(figure, 64, 64, 64) and has(figure, 255, 0, 0)
+    image = array(figure)
+    red = (image == [255, 0, 0]).all(-1)
+    rows, columns = red.shape[0] // 2, int(np.nonzero((image == [64, 64, 64]).all(-1))[1].max()) + 1
+    assert red[:rows, columns:].any() and not red[:rows, :columns].any() and red[rows:, :columns].any()
+
+
+@pytest.mark.parametrize("n", [1, 5, 9])
+def test_grid_shows_every_picture(n):
+    figure = plot.grid(GREY[None].expand(n, -1, -1, -1), "a sheet", columns=4, title="title")
+    grey = (abs(array(figure) - 64).max(-1) <= 1).sum()
+    assert grey == pytest.approx(n * (0.9 * 80) ** 2 * (8 / 10) ** 2, rel=0.2 if n > 1 else 0.6)
+
+
+def test_values_outside_the_range_are_held_at_black_and_white():
+    assert plot.pixels(torch.tensor([[[-7.0, 9.0]]])).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: plot.curves(range(3), {"a": [1, 2, 3]}, "one line"),
+    lambda: plot.curves(range(3), [{"a": [1, 2, 3], "b": [3, 2, 1]}, {"c": [1, 1, 1]}], "two plots", log=True),
+    lambda: plot.bars({"a": 0.5, "b": 0.25}, "two bars"),
+], ids=["curve", "two plots", "bars"])
+def test_plots_draw_with_the_stated_colours(draw):
+    figure = draw()
+    blue = [int(plot.COLOURS[0][i:i + 2], 16) for i in (1, 3, 5)]
+    assert (abs(array(figure) - blue).max(-1) < 3).sum() > 20
+
+
+def test_a_picture_carries_its_words():
+    figure = plot.panels([[GREY]], "a grey square")
+    data, metadata = figure._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]) == figure.png and data["text/plain"] == "a grey square"
+    assert metadata["image/png"]["alt"] == "a grey square"
+
+
+def explorer():
+    def draw(level):
+        if level < 0:
+            raise ValueError("level must not be negative")
+        return plot.panels([[torch.full((1, 8, 8), level)]], "a square")
+    return widgets.explore(draw, level=ipywidgets.FloatSlider(0.0, min=-1, max=1))
+
+
+def test_a_slider_redraws_the_figure():
+    figure = explorer()
+    before = figure.image.value
+    figure.controls["level"].value = 0.5
+    assert figure.image.value != before
+    figure.controls["level"].value = 0.0
+    assert figure.image.value == before == figure.first.png
+
+
+def test_a_mistake_is_a_sentence_and_the_last_figure_stays():
+    figure = explorer()
+    before = figure.image.value
+    figure.controls["level"].value = -0.5
+    assert figure.message.value == "level must not be negative" and figure.image.value == before
+    figure.controls["level"].value = 0.5
+    assert figure.message.value == "" and figure.image.value != before
+
+
+def test_what_is_saved_is_text_a_still_picture_and_the_widget():
+    figure = explorer()
+    figure.controls["level"].value = 0.5
+    data, _ = figure._repr_mimebundle_()
+    assert data["text/plain"] == "a square" and base64.b64decode(data["image/png"]) == figure.first.png
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.box.model_id
+
+
+def test_the_stepper_goes_back_and_forward_and_stops_at_the_ends():
+    seen = []
+    figure = widgets.stepper(lambda step: seen.append(step) or plot.panels([[GREY * step / 3]], "step"), 3)
+    back, forward = figure.box.children[0].children[:2]
+    for button in (back, forward, forward, forward, back):
+        button.click()
+    assert seen == [2, 1, 2, 3, 2]
+    for _ in range(5):
+        back.click()
+    assert figure.controls["step"].value == 0
