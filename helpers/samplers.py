@@ -31,7 +31,8 @@ def dpmpp_2m_step(schedule, xt, x0, t, s, last=None):
     if last is not None and s > 0:                                       # at s = 0 the half log-SNR is infinite
         t_last, x0_last = last
         lam_last, lam_t, lam_s = (schedule.snr()[k].log() / 2 for k in (t_last, t, s))
-        x0 = x0 + (lam_s - lam_t) / (lam_t - lam_last) / 2 * (x0 - x0_last)
+        r = ((lam_s - lam_t) / (lam_t - lam_last) / 2).item()
+        x0 = x0 + r * (x0 - x0_last)
     ratio = ((1 - a_s) / (1 - a_t)).sqrt()
     return ratio * xt + (a_s.sqrt() - ratio * a_t.sqrt()) * x0
 

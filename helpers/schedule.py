@@ -44,7 +44,8 @@ class Schedule:
     def at(self, t, x):
         """alpha_bar[t] for one int t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
         if isinstance(t, int):
-            return self.alpha_bar[t]                           # a float64 scalar: 1 - a stays exact near t = 0
+            a = self.alpha_bar[t]                              # a float64 scalar: 1 - a stays exact near t = 0
+            return a.float().to(x.device) if x.device.type == "mps" else a     # Apple's GPUs know no float64
         return self.alpha_bar.float().to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
 
     def q_sample(self, x0, t, eps=None):
