@@ -8,7 +8,7 @@ help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 lab: .venv/.lab  ## install, open JupyterLab on notebook 01
-	$(BIN)/jupyter lab notebooks/01_unet_segmentation.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_unet_segmentation.ipynb
 
 test: .venv/.test  ## install, run every test: helpers and all notebooks
 	$(BIN)/python -m pytest
