@@ -29,7 +29,7 @@ notebooks: .venv/.test  ## run all notebooks and rewrite their saved outputs in 
 figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
 
-weights: .venv/.test  ## train the shipped weights anew (about half an hour on two cores)
+weights: .venv/.test  ## train the shipped weights anew (12,000 steps)
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no -m helpers.run --examples 20000 --steps 12000 --out data/weights/craters64.safetensors
 
 address: .venv/.test  ## stamp the address from pyproject.toml everywhere; REPO=owner/name changes it
