@@ -25,7 +25,8 @@ def setup_cell():
 
 def badge(name):
     """The Colab badge of notebook name, as Markdown."""
-    return BADGE.format(link="https://colab.research.google.com/github/{repository}/blob/{branch}/notebooks/".format(**course()) + name)
+    place = "{repository}/blob/{branch}/notebooks/".format(**course())
+    return BADGE.format(link=f"https://colab.research.google.com/github/{place}{name}")
 
 
 def stamp():
@@ -40,7 +41,11 @@ def stamp():
     for path in (ROOT / "README.md", ROOT / "CITATION.cff"):
         text = path.read_text(encoding="utf8")
         text = re.sub(r"\[!\[Open in Colab\][^)]*\)\]\([^)]*/notebooks/([\w.]+)\)", lambda match: badge(match[1]), text)
-        text = re.sub(r"github\.com/[\w.-]+/[\w.-]+?(?=\.git\b|[\s\"/)]|$)(?!/[^\s]*/blob)", f"github.com/{course()['repository']}", text)
+        text = re.sub(r"mybinder\.org/v2/gh/[\w.-]+/[\w.-]+/[\w.-]+",
+                      "mybinder.org/v2/gh/{repository}/{branch}".format(**course()), text)
+        text = re.sub(r"github\.com/[\w.-]+/[\w.-]+?(?=\.git\b|[\s\"/)]|$)(?!/[^\s]*/blob)",
+                      f"github.com/{course()['repository']}", text)
+        text = re.sub(r"(git clone \S+/([\w.-]+)) && cd [\w.-]+", r"\1 && cd \2", text)
         path.write_text(text, encoding="utf8")
 
 
