@@ -212,8 +212,8 @@ def _paired(images, masks):
         _report(0, skipped or ["no file is named like a mask (x and x_mask). Give the folder of the masks as well."])
     if len(images) == len(masks) == 1:
         if len(a) != len(b):
-            raise DataError("{} has {} pages, but {} has {}. Give stacks that match page by page."
-                            .format(images[0].name, len(a), masks[0].name, len(b)))
+            raise DataError(f"{images[0].name} has {len(a)} pages, but {masks[0].name} has {len(b)}. "
+                            "Give stacks that match page by page.")
         return list(zip(a, b)), skipped
     for key in KEYS:
         mine, theirs = ({(str(key(p.name)), p.page): p for p in side} for side in (a, b))

@@ -52,7 +52,8 @@ def moon_mars_craters(root=None):
             root = kagglehub.dataset_download("lincolnzh/martianlunar-crater-detection-dataset")
         except Exception as error:                                     # not installed, no network, no permission
             raise DataError(f"kagglehub cannot fetch the craters ({error}). Download them from https://www.kaggle.com/"
-                            "datasets/lincolnzh/martianlunar-crater-detection-dataset, unpack them, give the folder.")
+                            "datasets/lincolnzh/martianlunar-crater-detection-dataset, unpack them, give the folder."
+                            ) from error
     found = _find(root, "train/images") or _find(root, "images")
     if not found:
         raise DataError(f"{root} holds no folder train/images. Give the folder into which you unpacked the Kaggle set.")
@@ -102,6 +103,7 @@ def standard(name, size, channels=1, train=True, root=None):
     try:
         items = kind(root or HERE / "cache" / name, download=True, **part)
     except Exception as error:
-        raise DataError(f"torchvision cannot fetch {name} ({error}). Check the network, or give a root that holds it.")
+        raise DataError(f"torchvision cannot fetch {name} ({error}). "
+                        "Check the network, or give a root that holds it.") from error
     pairs = [(data._tensor(picture, size, channels), label) for picture, label in items]
     return torch.stack([x for x, _ in pairs]), torch.tensor([label for _, label in pairs])

@@ -118,7 +118,8 @@ def _members(name, where):
     try:
         members = opened(zipfile.ZipFile, where).namelist()
     except zipfile.BadZipFile:
-        raise DataError(f"{name} is a zip that was cut off: its table of contents is missing. Download it again.")
+        raise DataError(f"{name} is a zip that was cut off: its table of contents is missing. "
+                        "Download it again.") from None
     if any(member.endswith(".npy") for member in members):            # an .npz
         return [Picture(name, where)]
     return [Picture(f"{name}/{member}", where, member) for member in _wanted(f"the zip {name}", members)]
@@ -173,7 +174,8 @@ def arrays(stream):
         a = np.load(stream, allow_pickle=False)
         a = a if isinstance(a, np.ndarray) else a["images"] if "images" in a else [*a]
     except Exception as error:
-        raise DataError(f"its arrays cannot be read ({error}). Save them anew with np.savez(path, images=...).")
+        raise DataError(f"its arrays cannot be read ({error}). "
+                        "Save them anew with np.savez(path, images=...).") from error
     if isinstance(a, list):
         raise DataError(f"it holds no array 'images', only {a}. Save it with np.savez(path, images=...).")
     if a.ndim not in (3, 4):
@@ -256,7 +258,7 @@ def decode(picture, size=None, channels=1):
             raise DataError("it holds no finite number.")
         return a
     except Exception as error:
-        raise DataError(_why(picture, error))
+        raise DataError(_why(picture, error)) from error
 
 
 def _why(picture, error):

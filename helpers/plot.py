@@ -15,14 +15,19 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 class Picture:
-    """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it."""
+    """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it.
 
-    def __init__(self, figure, alt):
+    colours: how many the file keeps, at most 256; None keeps all.  Plots need few, and their files shrink to a third.
+    """
+
+    def __init__(self, figure, alt, colours=None):
         raw, small = io.BytesIO(), io.BytesIO()
         figure.savefig(raw, format="png", dpi=80, pil_kwargs={"compress_level": 0})
         image = Image.open(raw).convert("RGB")
         grey = np.ptp(image, axis=2).max() == 0                # then one channel will do: noise makes large files
-        (image.convert("L") if grey else image).save(small, "png")
+        image = image.convert("L") if grey else image
+        image = image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=0) if colours and not grey else image
+        image.save(small, "png")
         self.png, self.alt = small.getvalue(), alt
 
     def _repr_mimebundle_(self, **_):
@@ -70,17 +75,26 @@ def grid(images, alt, columns=8, title="", side=0.9):
     return Picture(figure, alt)
 
 
-def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.8)):
-    """Named curves over one axis: lines is {name: y}, or a list of such dictionaries for plots side by side."""
+def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.8), marks=None):
+    """Named curves over one axis: lines is {name: y}, or a list of such dictionaries for plots side by side.
+
+    marks: points with a word beside each, {word: (x, y)}, or a list of such dictionaries
+    """
     groups = lines if isinstance(lines, list) else [lines]
     labels, titles = ([v] * len(groups) if isinstance(v, str) else v for v in (ylabel, title))
+    marks = marks if isinstance(marks, list) else [marks or {}] * len(groups)
     figure = Figure(figsize=size, layout="constrained")
-    for axes, group, label, head in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, labels, titles):
+    all_axes = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, group, label, head, points in zip(all_axes, groups, labels, titles, marks):
         for (name, y), colour in zip(group.items(), COLOURS):
             axes.plot(np.asarray(x), np.asarray(y), label=name, color=colour, lw=1.6)
+        for i, (word, point) in enumerate(points.items()):         # above, below, above, …: neighbours stay apart
+            axes.plot(*point, "o", color="black", ms=4)
+            axes.annotate(word, point, xytext=(5, -4 if i % 2 else 4), textcoords="offset points", fontsize=8,
+                          va="top" if i % 2 else "bottom")
         axes.set(xlabel=xlabel, ylabel=label, title=head, yscale="log" if log else "linear")
         finish(axes, legend=len(group) > 1)
-    return Picture(figure, alt)
+    return Picture(figure, alt, colours=256)
 
 
 def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
@@ -91,7 +105,7 @@ def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
     axes.set(ylabel=ylabel, title=title)
     axes.margins(y=0.15)
     finish(axes)
-    return Picture(figure, alt)
+    return Picture(figure, alt, colours=256)
 
 
 def finish(axes, legend=False):

@@ -1,20 +1,37 @@
 """The training of notebook 03 without a notebook, on one process or many, taken up again where it was stopped.
 
-    python -m helpers.run --minutes 30 --out data/weights/craters64.safetensors
+    python -m helpers.run --minutes 30 --data heads --out heads.safetensors
     accelerate launch --multi_gpu --num_processes 2 -m helpers.run --data folder   # two GPUs, or CPU processes
 """
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from torch.utils.data import TensorDataset
 
-from helpers import env, scenes
+from helpers import datasets, env, scenes
 from helpers.data import ImageFiles, load_images
 from helpers.schedule import BETAS, Schedule
-from helpers.train import diffusion_loss, fit, save_weights
+from helpers.train import diffusion_loss, drop_labels, fit, load_weights, save_weights
 from helpers.unet import UNet
+
+
+def cells_and_masks(n, size, seed):
+    """Rendered cells, and where their mitochondria are, as two channels: ((n, 2, size, size) in [-1, 1],)."""
+    x, masks, _ = scenes.cells(n, size, seed)
+    return torch.cat([x, 2 * masks - 1], dim=1),
+
+
+MADE = {                          # name: channels, classes, what makes n of them: (pictures,) or (pictures, labels)
+    "craters": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed).images,)),
+    "ground": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed, varied=True).images,)),
+    "cells": (2, 0, cells_and_masks),
+    "heads": (1, 2, lambda n, size, seed: scenes.heads(n, size, seed)[:2]),
+    "digits": (1, 10, lambda n, size, seed: datasets.digits(size)),                    # as many as there are, 1797
+}
 
 
 def whole(text):
@@ -28,11 +45,12 @@ def options(arguments=None):
     """The command line as a namespace; argparse ends the program with code 2 where it is wrong."""
     parser = argparse.ArgumentParser("helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--data", help="a folder, zip, stack or .npz of pictures; without it, or 'none': craters rendered here")
+    add("--data", default="craters", help="a folder, zip, stack or .npz of pictures, or what needs no file: "
+        f"{', '.join(MADE)} (varied ground; cells with their masks; heads and digits by label); none: craters")
     add("--lazy", action="store_true", help="read pictures when their turn comes: for sets larger than memory")
-    add("--examples", type=whole, default=8000, help="how many craters to render")
+    add("--examples", type=whole, default=8000, help="how many pictures to render")
     add("--size", type=whole, default=64, help="side of the pictures in pixels")
-    add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour")
+    add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own pictures")
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=float, default=5, help="how long to train")
     long.add_argument("--steps", type=whole, help="how long to train, in steps instead of minutes")
@@ -41,30 +59,56 @@ def options(arguments=None):
     add("--target", default="v", choices=("eps", "v", "x0"), help="what the network guesses")
     add("--schedule", default="cosine", choices=tuple(BETAS), help="how fast the noise grows")
     add("--T", type=whole, default=1024, help="number of noise levels")
-    add("--widths", type=whole, nargs="+", default=[24, 48, 64], help="channels of each level of the network")
-    add("--patch", type=whole, default=2, help="side of the squares folded into channels before the first level")
+    add("--widths", type=whole, nargs="+", default=[16, 24, 32, 48], help="channels of each level of the network")
+    add("--patch", type=whole, default=1, help="side of the squares folded into channels before the first level")
     add("--seed", type=int, default=0, help="another seed, another model")
+    add("--start", type=Path, help="weights to begin from, of the same network, target and schedule")
     add("--out", type=Path, help="the weights file; by default where notebook 04 looks for your own weights")
     add("--snapshots", type=int, default=0, help="how many weights to keep on the way, each at twice the time before")
     return parser.parse_args(arguments)
 
 
+def begin_with(model, path, about):
+    """Give model the weights in a file; ValueError where another network, target or schedule made them."""
+    other, header = load_weights(path, UNet)
+    wanted = model.config | {key: about[key] for key in ("target", "schedule", "T")}
+    found = header | other.config                              # the network's own channels
+    differ = [f"{key}={found.get(key)!r}, not {wanted[key]!r}" for key in wanted if found.get(key) != wanted[key]]
+    if differ:
+        raise ValueError(f"{path} cannot be the start here, it has {', '.join(differ)}: train with what it has.")
+    model.load_state_dict(other.state_dict())
+
+
 def main(arguments=None):
     """Train as the command line says and write the weights."""
     o = options(arguments)
-    data = None if o.data in (None, "none", "craters") else o.data
-    out = o.out or env.weights_path(data, o.size, o.channels)
+    data = "craters" if o.data == "none" else o.data
+    channels, classes, make = MADE.get(data, (o.channels, 0, None))
+    out = o.out or env.weights_path(None if data == "craters" else data, o.size, channels)
     torch.manual_seed(o.seed)
-    schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(o.channels, o.channels, o.widths, o.patch)
+    schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(channels, channels, o.widths, o.patch, num_classes=classes)
     if o.size % model.divisor:
         raise ValueError(f"--size {o.size} does not fit this network: choose a size divisible by {model.divisor}.")
-    if data is None and o.channels != 1:
-        raise ValueError("rendered craters are grey: leave out --channels, or name pictures of yours with --data.")
-    read = ImageFiles if o.lazy else load_images
-    pictures = read(data, o.size, o.channels) if data else scenes.craters(o.examples, o.size, o.seed).images
+    if make and o.channels != 1:
+        raise ValueError(f"{data} come as they are: leave out --channels, or name pictures of yours with --data.")
+    about = dict(data=Path(data).name, size=o.size, channels=channels, schedule=o.schedule, T=o.T, target=o.target,
+                 batch=o.batch, lr=o.lr, seed=o.seed)
+    if o.start:
+        begin_with(model, o.start, about)
+        about["start"] = o.start.name
+    if make:
+        pictures, *labels = make(o.examples, o.size, o.seed)
+        pictures = TensorDataset(pictures, *labels) if labels else pictures
+    else:
+        pictures = (ImageFiles if o.lazy else load_images)(data, o.size, channels)
+    about["examples"] = len(pictures)
 
-    about = dict(data=Path(data).name if data else "craters", examples=len(pictures), size=o.size, channels=o.channels,
-                 schedule=o.schedule, T=o.T, target=o.target, batch=o.batch, lr=o.lr, seed=o.seed)
+    def loss(model, batch):
+        if not classes:
+            return diffusion_loss(model, schedule, batch, o.target)
+        x0, y = batch
+        return diffusion_loss(partial(model, y=drop_labels(y)), schedule, x0, o.target)
+
     checkpoint = out.with_suffix(".checkpoint")
     moments = [(2.0 ** (k - o.snapshots), out.with_stem(f"{out.stem}-{k + 1}")) for k in range(o.snapshots)]
     for _, path in moments if not checkpoint.exists() else ():
@@ -75,9 +119,8 @@ def main(arguments=None):
             if done >= moment and not path.exists():
                 save_weights(path, average, **about, steps=len(losses))
 
-    average, losses = fit(model, pictures, lambda model, x0: diffusion_loss(model, schedule, x0, o.target), o.steps,
-                          o.minutes if o.steps is None else None, o.batch, o.lr, seed=o.seed, checkpoint=checkpoint,
-                          about=about, watch=snapshot, workers=2 * o.lazy)
+    average, losses = fit(model, pictures, loss, o.steps, o.minutes if o.steps is None else None, o.batch, o.lr,
+                          seed=o.seed, checkpoint=checkpoint, about=about, watch=snapshot, workers=2 * o.lazy)
     if PartialState().is_main_process:
         save_weights(out, average, **about, steps=len(losses))
         print(f"The weights are in {out}.")

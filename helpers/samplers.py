@@ -52,6 +52,49 @@ def as_eps(model, schedule, target):
     return eps_model
 
 
+def guided(eps_model, without, scale):
+    """Classifier-free guidance: an eps_model that overdoes what the label changes (Ho & Salimans 2022, eq. 6).
+
+    eps_model, without: the guess with and without the label;  scale: their 1 + w; 0 ignores the label, 1 heeds it
+    """
+    def both(xt, t):
+        eps = without(xt, t)
+        return eps + scale * (eps_model(xt, t) - eps)
+    return both
+
+
+def each_channel(eps_model):
+    """An eps_model that knows only grey (B, 1, H, W), for any number of channels: each is a grey picture of its own."""
+    def grey_by_grey(xt, t):
+        return eps_model(xt.flatten(0, 1)[:, None], t.repeat_interleave(xt.shape[1])).view_as(xt)
+    return grey_by_grey
+
+
+def tiled(eps_model, size, stride):
+    """An eps_model for large pictures: asked about overlapping tiles, it blends the answers (Bar-Tal et al. 2023).
+
+    size: side of a tile in pixels;  stride: from one tile to the next, at most size.  An answer weighs most in the
+    middle of its tile and least at its edge, so that no edge shows.
+    ValueError: a picture smaller than a tile, or gaps between tiles.
+    """
+    if not 1 <= stride <= size:
+        raise ValueError(f"tiles of {size} pixels need a stride from 1 to {size}, or there are gaps; found {stride}.")
+
+    def blended(xt, t):
+        height, width = xt.shape[-2:]
+        if min(height, width) < size:
+            raise ValueError(f"a picture of {height}×{width} holds no tile of {size} pixels: choose smaller tiles.")
+        ramp = torch.minimum(torch.arange(size) + 1, size - torch.arange(size)).to(xt)
+        total, weight, tent = torch.zeros_like(xt), torch.zeros_like(xt), torch.outer(ramp, ramp)
+        for y in [*range(0, height - size, stride), height - size]:      # the last tile ends where the picture ends
+            for x in [*range(0, width - size, stride), width - size]:
+                tile = ..., slice(y, y + size), slice(x, x + size)
+                total[tile] += tent * eps_model(xt[tile], t)
+                weight[tile] += tent
+        return total / weight
+    return blended
+
+
 @torch.no_grad()
 def sample_path(eps_model, schedule, x, steps=50, step=ddim_step, start=None, clip=True):
     """Yield (s, x_s, x0_hat) on the way from x at t = start (default T) down to t = 0.

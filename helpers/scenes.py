@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 CHUNK = 32                                        # craters drawn at once: small enough for the processor's cache
 
@@ -30,43 +31,74 @@ def _one_thread():
 class Craters(NamedTuple):
     """Pictures of cratered ground and what is in them; an empty place in the lists of craters has radius 0."""
     images: torch.Tensor                          # (n, 1, size, size) float32 in [-1, 1]
-    centres: torch.Tensor                         # (n, 8, 2) column, row in pixels; the first pixel's middle is 0, 0
-    radii: torch.Tensor                           # (n, 8) pixels, from centre to rim
+    centres: torch.Tensor                         # (n, k, 2) column, row in pixels; the first pixel's middle is 0, 0
+    radii: torch.Tensor                           # (n, k) pixels, from centre to rim; k is 8, 24 of varied ground
     light: torch.Tensor                           # (n,) where the light comes from: degrees, 90 = top, 180 = left
 
 
 @_one_thread()
-def craters(n, size=64, seed=0):
+def craters(n, size=64, seed=0, varied=False):
     """Orbital photographs of cratered ground, lit from the upper left: Craters(images, centres, radii, light).
 
     n pictures of size × size pixels, each with 2 to 8 craters. Their radii, 3.5/64 to 20/64 of the picture's width,
     follow the power law N(>r) ~ r^-1.2. The light comes from 135 ± 25 degrees (135 = upper left), one a picture.
+    varied: as mixed as photographs are: light from anywhere, high or low; up to 24 craters, one may fill the picture;
+    dunes, central peaks, rays, stains, haze, and each picture with its own contrast.
     """
     _check(n, size, seed)
-    chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size) for i in range(math.ceil(n / CHUNK))]
+    chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size, varied) for i in range(math.ceil(n / CHUNK))]
     return Craters(*(torch.cat(parts)[:n] for parts in zip(*chunks)))
 
 
-def _crater_chunk(rng, n, size):
-    centres, radii = _place_craters(rng, n, size)
-    light = _uniform(rng, 110, 160, n)
-    fresh = 1 - 0.8 * _uniform(rng, 0, 1, n, 8, 1, 1) ** 2                       # 0 worn down, 1 just made
+def _crater_chunk(rng, n, size, varied):
+    most = 24 if varied else 8
+    if varied:                                                                   # a crowd of small ones, or one rim
+        high = _uniform(rng, 6, 42, n, 1)
+        low = 3 + 0.5 * (high - 6) * _uniform(rng, 0, 1, n, 1)
+        fewest, above = 1, 3 + (66 / low).numpy()
+    else:
+        low, high, fewest, above = 3.5, 20, 2, most + 1
+    centres, radii = _place_craters(rng, n, size, most, low / 64, high / 64, fewest, above)
+    light = _uniform(rng, 0, 360, n) if varied else _uniform(rng, 110, 160, n)
+    fresh = 1 - 0.8 * _uniform(rng, 0, 1, n, most, 1, 1) ** 2                    # 0 worn down, 1 just made
     rough = _uniform(rng, 0.2, 0.85, n, 1, 1)
     terrain, wobble = _noise(rng, n, size + 1, 2.1, 1.5, 30), _noise(rng, n, size + 1, 1.5, 3, 20)
 
     # heights in pixels on the pixels' corners, so that differences give slopes exactly at the pixels' middles
     height, albedo = 0.007 * size * rough * terrain, 0.08 * _noise(rng, n, size + 1, 1.7, 1, 8)
     y, x = torch.meshgrid(torch.arange(size + 1.0), torch.arange(size + 1.0), indexing="ij")
-    for k in range(8):                                                           # large to small: small ones lie on top
+    if varied:
+        stain, some = _uniform(rng, 0, 1.9, n, 1, 1) ** 2, (_uniform(rng, 0, 1, n, 1, 1) < 0.25)
+        turn, waves = _uniform(rng, 0, math.pi, n, 1, 1), _uniform(rng, 5, 16, n, 1, 1)
+        dunes = torch.sin((x * turn.cos() + y * turn.sin()) / size * 2 * math.pi * waves + 2 * wobble)
+        height = height * _uniform(rng, 0.3, 2, n, 1, 1) + some * dunes * 0.06 * size / waves * rough
+        albedo = albedo * stain
+        petals, bend = _uniform(rng, 3, 14, 3, n, 1, 1).round(), _uniform(rng, 0, 6.3, 3, n, 1, 1)
+        peaked = _uniform(rng, 0, 1, n, 1, 1) < 0.4
+        bright = _uniform(rng, -1.5, 2.5, n, 1, 1)                               # ejecta may be darker than the ground
+    for k in range(most):                                                        # large to small: small ones lie on top
         r, (cx, cy), f = radii[:, k, None, None], centres[:, k, :, None, None].unbind(1), fresh[:, k]
         rho = ((x - cx - 0.5).square() + (y - cy - 0.5).square()).sqrt() / r.clamp(min=1) + 0.03 * wobble
         shape, inside = _crater_profile(rho.clamp(min=0.2), f, r / size)
         there = (r > 0).float()
+        ejecta = 0.17 * f ** 3 * (1 / rho.clamp(min=1)) ** 3                     # of a fresh crater: brighter
+        if varied:
+            shape = shape + 0.25 * f * peaked * (r > size / 8) * torch.exp(-(rho / 0.18) ** 2)   # a peak in the middle
+            angle = torch.atan2(y - cy - 0.5, x - cx - 0.5)
+            rays = torch.cos(petals * angle + bend).sum(0) / 3
+            ejecta = bright * ejecta + 0.3 * bright * f ** 6 * rays * (1 / rho.clamp(min=1)) ** 1.5
         height = height * (1 - 0.8 * inside * f * there) + shape * r             # a new crater wipes the old ground
-        albedo = albedo + there * 0.17 * f ** 3 * (1 / rho.clamp(min=1)) ** 3    # fresh ejecta are brighter
-    image = _shade(height, light, elevation=25) * (1 + _corners_to_middles(albedo))
-    image = image + 0.04 * _grain(rng, n, size, size)
-    return torch.tanh(0.85 * (image - 1.05))[:, None], centres, radii, light
+        albedo = albedo + there * ejecta
+    elevation = _uniform(rng, 17, 55, n, 1, 1) if varied else torch.tensor(25.0)
+    image = _shade(height, light, elevation) * (1 + _corners_to_middles(albedo)).clamp(min=0.1)
+    if not varied:
+        image = image + 0.04 * _grain(rng, n, size, size)
+        return torch.tanh(0.85 * (image - 1.05))[:, None], centres, radii, light
+    haze = _uniform(rng, 0, 1, n, 1, 1)
+    image = image + haze * (F.avg_pool2d(F.pad(image[:, None], (1, 1, 1, 1), "replicate"), 3, 1)[:, 0] - image)
+    image = image + _uniform(rng, 0.1, 1, n, 1, 1) ** 2 * 0.1 * _grain(rng, n, size, size)
+    gain, middle = _uniform(rng, 0.5, 1.5, n, 1, 1), _uniform(rng, 0.65, 1.4, n, 1, 1)
+    return torch.tanh(gain * (image - middle))[:, None], centres, radii, light
 
 
 def _crater_profile(rho, fresh, r):
@@ -79,16 +111,16 @@ def _crater_profile(rho, fresh, r):
     return torch.logaddexp(30 * shape, 30 * floor) / 30, (3.5 - 3 * rho).clamp(0, 1)
 
 
-def _place_craters(rng, n, size):
-    """Centres (n, 8, 2) and radii (n, 8), largest first; each takes the one of six places that crosses fewest rims."""
-    low, high, power = 3.5 / 64, 20 / 64, 1.2
-    u = _uniform(rng, 0, 1, n, 8)
+def _place_craters(rng, n, size, most, low, high, fewest, above):
+    """Centres (n, most, 2), radii (n, most), largest first; each takes that of six places that crosses fewest rims."""
+    power = 1.2
+    u = _uniform(rng, 0, 1, n, most)
     radii = (low ** -power - u * (low ** -power - high ** -power)) ** (-1 / power) * size
-    count = torch.from_numpy(rng.integers(2, 9, (n, 1)))
-    radii = (radii * (torch.arange(8) < count)).sort(1, descending=True).values
-    tries = _uniform(rng, 0.04, 0.96, n, 8, 6, 2) * size
+    count = torch.from_numpy(rng.integers(fewest, above, (n, 1)))
+    radii = (radii * (torch.arange(most) < count)).sort(1, descending=True).values
+    tries = _uniform(rng, 0.04, 0.96, n, most, 6, 2) * size
     centres = tries[:, :, 0].clone()
-    for k in range(1, 8):
+    for k in range(1, most):
         gap = (tries[:, k, :, None] - centres[:, None, :k]).norm(dim=-1) - radii[:, None, :k]
         gap = (gap - radii[:, k, None, None]).amin(-1).clamp(max=0)              # free is free: the first such place
         centres[:, k] = tries[torch.arange(n), k, gap.argmax(1)]
@@ -101,7 +133,7 @@ def _shade(height, light, elevation):
     down, right = height[:, 1:] - height[:, :-1], height[:, :, 1:] - height[:, :, :-1]
     down, right = (down[:, :, 1:] + down[:, :, :-1]) / 2, (right[:, 1:] + right[:, :-1]) / 2
     toward = down * a.sin() - right * a.cos()                                    # rows count downward
-    lit = 1 + toward / math.tan(math.radians(elevation))
+    lit = 1 + toward / torch.deg2rad(elevation).tan()
     return (lit / (1 + down ** 2 + right ** 2).sqrt()).clamp(min=0)
 
 

@@ -32,6 +32,14 @@ def diffusion_loss(model, schedule, x0, target="eps"):
     return F.mse_loss(model(schedule.q_sample(x0, t, eps), t).float(), wanted)
 
 
+def drop_labels(y, share=0.1):
+    """Labels (B,) with a share of them, drawn here, replaced by -1, no label (Ho & Salimans 2022, algorithm 1).
+
+    A network trained on them knows pictures with and without a label, the two that samplers.guided needs.
+    """
+    return y.where(torch.rand(len(y), device=y.device) >= share, -1)
+
+
 def learning_rate(done, step, lr, warmup=100):
     """The rate at a fraction done of the run: a short linear rise, then half a cosine down to zero."""
     return lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * min(done, 1))) / 2
@@ -42,6 +50,40 @@ def ema_update(decay):
     def update(averaged, current, n):
         get_ema_multi_avg_fn(min(decay, (1 + n.item()) / (10 + n.item())))(averaged, current, n)
     return update
+
+
+def orthogonal(matrix, rounds=5):
+    """The matrix with all its singular values moved to about 1, by Newton-Schulz (Jordan et al. 2024): same shape."""
+    x = matrix / (matrix.norm() + 1e-7)
+    x = x.T if len(matrix) > matrix.shape[1] else x            # the products below are as small as they can be
+    for _ in range(rounds):
+        square = x @ x.T
+        x = 3.4445 * x + (2.0315 * square @ square - 4.7750 * square) @ x
+    return x.T if len(matrix) > matrix.shape[1] else x
+
+
+class Muon(torch.optim.AdamW):
+    """Muon (Jordan et al. 2024) for matrices, a convolution being one of (out, in * k * k); AdamW for biases and norms.
+
+    A step goes along the average gradient made orthogonal, so that no direction is drowned by a louder one. Its length
+    is that of AdamW's usual steps (Liu et al. 2025, section 2.2): one learning rate suits both.
+    """
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step for every parameter that has a gradient."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.ndim < 2 or p.grad is None:
+                    continue
+                if not self.state[p]:                          # AdamW asks every state for its step
+                    self.state[p].update(step=torch.tensor(0.0), average=torch.zeros_like(p))
+                average = self.state[p]["average"].lerp_(p.grad, 0.05)
+                move = orthogonal(p.grad.lerp(average, 0.95).flatten(1).float())
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(move.reshape(p.shape), alpha=-0.2 * group["lr"] * max(move.shape) ** 0.5)
+                p.grad = None                                  # AdamW leaves alone what has no gradient
+        return super().step(closure)
 
 
 def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-3, ema=0.999, seed=0,
@@ -71,7 +113,7 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
         batch_size = len(dataset)
         accelerator.print(f"Only {len(dataset)} examples: training with batches of {batch_size}.")
     net = model.to(accelerator.device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, fused=True)
+    optimizer = Muon(net.parameters(), lr=lr, fused=True)
     average = AveragedModel(net, multi_avg_fn=ema_update(ema), use_buffers=False)
     first, before, losses = 0, 0.0, []
     made_with = dict(batch_size=batch_size, lr=lr, ema=ema, seed=seed, examples=len(dataset),

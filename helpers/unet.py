@@ -66,7 +66,7 @@ class UNet(nn.Module):
     patch: side of the square that pixel_unshuffle folds into channels before the first level (1: none)
     attend: self-attention in the middle, at the lowest resolution
     skips: join each level on the way up with its twin on the way down
-    num_classes: how many labels y there are; 0 for none
+    num_classes: how many labels y there are, from 0; a picture whose y is -1 has none, nor have all where y is None
     ValueError where a width is no multiple of 8, or H or W not divisible by patch * 2^(levels - 1).
     """
 
@@ -80,7 +80,7 @@ class UNet(nn.Module):
                            attend=attend, skips=skips, num_classes=num_classes)
         self.divisor = patch * 2 ** (len(c) - 1)
         self.time = nn.Sequential(nn.Linear(c[0], c_time), nn.SiLU(), nn.Linear(c_time, c_time))
-        self.label = nn.Embedding(num_classes, c_time) if num_classes else None
+        self.label = nn.Embedding(num_classes + 1, c_time, padding_idx=0) if num_classes else None   # row 0 stays 0
 
         self.stem = nn.Conv2d(in_channels * patch**2, c[0], 3, padding=1)
         self.down = nn.ModuleList(Level(a, b, c_time) for a, b in zip((c[0], *c), c))
@@ -99,7 +99,7 @@ class UNet(nn.Module):
                              f"{self.divisor}.")
         t = x.new_zeros(len(x)) if t is None else t            # a clean image is an image at t = 0
         emb = self.time(time_embedding(t, config["channels"][0]).to(x.dtype))
-        emb = emb if y is None else emb + self.label(y)
+        emb = emb if y is None else emb + self.label(y + 1)    # no label, -1, adds nothing
         x, skips = self.stem(F.pixel_unshuffle(x, config["patch"])), []
         for i, level in enumerate(self.down):                  # down: more channels, fewer pixels
             x = level(x, emb)

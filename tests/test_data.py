@@ -1087,7 +1087,7 @@ def test_split_warns_of_copies():
 @pytest.fixture
 def many(tmp_path):
     (tmp_path / "many").mkdir()
-    y, x = np.mgrid[:640, :640]
+    _, x = np.mgrid[:640, :640]
     for i in range(220):
         if i < 8:
             a = 128 + 50 * np.sin(x / (9 + i)) + np.random.default_rng(i).normal(0, 15, x.shape)

@@ -4,13 +4,14 @@ from html import escape
 
 import nbformat
 import torch
+from pages import loads
 
 from helpers import env
 from helpers.train import load_weights
 from helpers.unet import UNet
 
 sys.path.insert(0, str(env.ROOT / "tools"))
-import notebooks  # noqa: E402
+import notebooks
 
 
 def test_own_weights_come_before_the_shipped_ones(tmp_path, monkeypatch):
@@ -38,6 +39,17 @@ def test_a_page_holds_every_figure_with_its_words_and_no_progress_bar():
     notebook = nbformat.read(path, as_version=4)
     words = [output.data["text/plain"] for cell in notebook.cells for output in cell.get("outputs", [])
              if "image/png" in output.get("data", {})]
-    html = notebooks.page(notebook)
+    html = notebooks.page(notebook, "/* sets equations */")
     assert len(words) > 5 and all(f'alt="{escape(alt)}"' in html for alt in words)
     assert "No description" not in html and "%|" not in html
+
+
+def test_a_page_loads_nothing():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(
+        "# A title\n\n[![Open in Colab](https://a.b/badge.svg)](https://a.b/c)\n\n$x$ and [a link](https://a.b/d)")])
+    html = notebooks.page(notebook, 'document.write("</script>")')
+    assert loads(html) == [] and '<a href="https://a.b/c">Open in Colab</a>' in html
+    assert 'document.write("<\\/script>")' in html and "$x$" in html
+    assert loads('<img src="//a.b/c"><a href="http://a.b"></a><script type=module>x = await import("https://a.b")</script>'
+                 '<link rel="stylesheet" href="https://a.b/c.css"><style>@import url(https://a.b/d.css)</style>') == [
+                     "img //a.b/c", "script https://a.b", "link https://a.b/c.css", "style https://a.b/d.css"]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import address  # noqa: E402
+import notebooks  # noqa: E402
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -42,6 +44,8 @@ def problems(path):
               if "image/png" in output.get("data", {}) and len(base64.b64decode(output.data["image/png"])) < 500]
     if "widgets" in notebook.metadata:
         found.append("it holds widget state")
+    if notebooks.clean(notebook):
+        found.append("it holds metadata of an editor: run `make lint`")
     if path.stat().st_size > 1_000_000:
         found.append("it is larger than 1 MB")
     run = 0
@@ -105,9 +109,11 @@ def test_there_are_pages():
 @pytest.mark.parametrize("change, complaint", [
     (lambda cells: cells[3].update(outputs=[], execution_count=None), "one clean run"),
     (lambda cells: [cell.update(outputs=[]) for cell in cells], "no picture"),
-    (lambda cells: cells[3].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])), "error"),
-    (lambda cells: cells[3].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="W")), "warning"),
-], ids=["count", "stripped", "error", "warning"])
+    (lambda cells: cells[3].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "error"),
+    (lambda cells: cells[3].outputs.append(new_output("stream", name="stderr", text="W")), "warning"),
+    (lambda cells: cells[3].metadata.update(collapsed=True), "of an editor"),
+    (lambda cells: cells[3].outputs[0].metadata.update(executionInfo={"user": "me"}), "of an editor"),
+], ids=["count", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
 def test_broken_notebooks_are_caught(change, complaint, tmp_path):
     notebook, cells = load(PAGES[0])
     change(cells)
@@ -115,9 +121,24 @@ def test_broken_notebooks_are_caught(change, complaint, tmp_path):
     assert any(complaint in problem for problem in problems(tmp_path / "broken.ipynb"))
 
 
+def test_cleaning_takes_metadata_and_keeps_outputs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    before, cells = load(PAGES[0])
+    nbformat.write(before, tmp_path / "saved.ipynb")
+    assert not notebooks.main("clean", tmp_path / "saved.ipynb") and capsys.readouterr().out == ""
+    saved = (tmp_path / "saved.ipynb").read_bytes()
+    cells[3].metadata.update(scrolled=False, id="x1")
+    before.metadata.update(colab={"provenance": []}, widgets={}, kernelspec={"name": "mine"})
+    cells[3].outputs[0].metadata.update(executionInfo={"user": "me"})
+    nbformat.write(before, tmp_path / "saved.ipynb")
+    assert notebooks.main("clean", tmp_path / "saved.ipynb") and "saved.ipynb held" in capsys.readouterr().out
+    assert (tmp_path / "saved.ipynb").read_bytes() == saved
+
+
 def test_the_address_stands_in_one_place():
     name = address.course()["repository"]
     for path in [ROOT / "README.md", ROOT / "CITATION.cff", *PAGES]:
         text = path.read_text(encoding="utf8")
-        others = set(re.findall(r"(?:github\.com|colab\.research\.google\.com/github)/([\w.-]+/[\w-]+)", text))
+        hosts = r"(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)"
+        others = set(re.findall(hosts + r"/([\w.-]+/[\w.-]*[\w-])", text))
         assert others - {name} <= set(), f"{path.name} names {others - {name}}"

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers import run, scenes
+from helpers import datasets, run, scenes
 from helpers.schedule import Schedule, linear_beta
-from helpers.train import diffusion_loss, fit, load_weights, read_safetensors
+from helpers.train import diffusion_loss, drop_labels, fit, load_weights, read_safetensors, save_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,6 +34,60 @@ def test_weights_and_what_made_them(tmp_path):
                      steps=8, batch_size=4, lr=0.01, seed=3)
     assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
     assert list(tmp_path.iterdir()) == [out]
+
+
+def made(name, n, size, seed):
+    """What --data name should train on, put together anew: pictures, labels or None."""
+    if name == "ground":
+        return scenes.craters(n, size, seed, varied=True).images, None
+    if name == "cells":
+        found = scenes.cells(n, size, seed)
+        return torch.cat([found.images, found.masks * 2 - 1], 1), None
+    if name == "heads":
+        found = scenes.heads(n, size, seed)
+        return found.images, found.groups
+    return datasets.digits(size)
+
+
+@pytest.mark.parametrize("name, channels, classes, examples", [
+    ("ground", 1, 0, 40), ("cells", 2, 0, 40), ("heads", 1, 2, 40), ("digits", 1, 10, 1797)])
+def test_what_needs_no_file(name, channels, classes, examples, tmp_path):
+    out = tmp_path / "x.safetensors"
+    run.main([*TINY, "--data", name, "--seed", "3", "--out", str(out)])
+    model, about = load_weights(out, UNet)
+    assert (about["data"], about["examples"], about["channels"]) == (name, examples, channels)
+    assert (model.config["in_channels"], model.config["num_classes"]) == (channels, classes)
+
+    def loss(model, batch):
+        if not classes:
+            return diffusion_loss(model, schedule, batch, "eps")
+        y = drop_labels(batch[1])
+        return diffusion_loss(lambda xt, t: model(xt, t, y), schedule, batch[0], "eps")
+    x, y = made(name, 40, 16, 3)
+    assert x.shape == (examples, channels, 16, 16) and x.min() >= -1 and x.max() <= 1
+    torch.manual_seed(3)
+    schedule, by_hand = Schedule(linear_beta(20)), UNet(channels, channels, [8], 2, num_classes=classes)
+    average, _ = fit(by_hand, list(zip(x, y)) if classes else x, loss, steps=8, batch_size=4, lr=4e-3, seed=3)
+    assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
+
+
+def test_begin_with_other_weights(tmp_path):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    run.main([*TINY, "--out", str(first)])
+    run.main([*TINY, "--data", "ground", "--start", str(first), "--steps", "1", "--lr", "1e-30", "--out", str(second)])
+    (begun, about), (held, _) = load_weights(second, UNet), load_weights(first, UNet)
+    assert about["start"] == "first.safetensors" and about["data"] == "ground"
+    assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), held.parameters(), strict=True))
+
+    save_weights(tmp_path / "no course weights.safetensors", held)
+    for wrong, sentence in [("--widths 16", r"channels=\[8\], not \[16\]"), ("--data heads", "num_classes=0, not 2"),
+                            ("--target v", "target='eps', not 'v'"), ("--T 30", "T=20, not 30"),
+                            ("--start x/none.safetensors", "No such file"),
+                            (f"--start {tmp_path}/no\tcourse\tweights.safetensors", "target=None, not 'eps'")]:
+        with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+            more = [word.replace("\t", " ") for word in wrong.split(" ")]
+            run.main([*TINY, "--start", str(first), *more, "--out", str(tmp_path / "x.safetensors")])
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 @pytest.mark.parametrize("lazy", [[], ["--lazy"]], ids=["at once", "lazy"])
@@ -90,7 +144,7 @@ def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
 
 @pytest.mark.parametrize("wrong, sentence", [
     ("--size 20", "--size 20 does not fit this network: choose a size divisible by 8"),
-    ("--widths 9", "multiples of 8"), ("--channels 3", "rendered craters are grey"),
+    ("--widths 9", "multiples of 8"), ("--channels 3", "craters come as they are: leave out --channels"),
     ("--data /no/such/folder", "/no/such/folder"), ("--lr -1 --examples 8", "learning rate"),
     ("--minutes 0 --examples 8", "minutes above 0"), ("--seed -1", "seed must not be negative")])
 def test_what_cannot_be_done_gets_a_sentence(wrong, sentence, tmp_path):

@@ -7,7 +7,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from helpers import samplers
-from helpers.samplers import as_eps, ddim_step, ddpm_step, dpmpp_2m_step, partial_denoise, sample, sample_path
+from helpers.samplers import (as_eps, ddim_step, ddpm_step, dpmpp_2m_step, guided, partial_denoise, sample,
+                              sample_path)
 from helpers.schedule import Schedule, cosine_beta, linear_beta
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -20,9 +21,14 @@ def crooked(xt, t):
     return torch.tanh(xt * (0.5 + t.reshape(-1, 1, 1, 1) / T)) + 0.1 * xt
 
 
+class Even(Schedule):
+    """Evenly spaced steps, as diffusers has them."""
+    timesteps = functools.partialmethod(Schedule.timesteps, power=1)
+
+
 def path(step, steps, clip, **options):
     torch.manual_seed(0)
-    x, schedule = torch.randn(2, 1, 4, 4), Schedule(linear_beta(T))
+    x, schedule = torch.randn(2, 1, 4, 4), Even(linear_beta(T))
     return [x for _, x, _ in sample_path(crooked, schedule, x, steps, functools.partial(step, **options), clip=clip)]
 
 
@@ -31,7 +37,7 @@ def their_path(scheduler, steps, **options):
     torch.manual_seed(0)
     x, out = torch.randn(2, 1, 4, 4), []
     scheduler.set_timesteps(steps)
-    assert (scheduler.timesteps + 1).tolist() == Schedule(linear_beta(T)).timesteps(steps)[:-1]
+    assert (scheduler.timesteps + 1).tolist() == Even(linear_beta(T)).timesteps(steps)[:-1]
     for t in scheduler.timesteps:
         guess = crooked(x, torch.full((2,), t + 1))
         noise = {"variance_noise": torch.randn_like(x)} if options.get("eta") else {}
@@ -210,7 +216,7 @@ def test_clip_holds_the_guess_inside_the_range_of_pictures():
 def test_a_half_precision_network_keeps_the_walk_in_float32():
     schedule = Schedule(cosine_beta(T))
     v_model = as_eps(lambda xt, t: torch.zeros_like(xt, dtype=torch.bfloat16), schedule, "v")   # "x_t is all signal"
-    for s, x, x0 in sample_path(v_model, schedule, torch.randn(1, 1, 8, 8), 20):
+    for _, x, x0 in sample_path(v_model, schedule, torch.randn(1, 1, 8, 8), 20):
         assert x.dtype == x0.dtype == torch.float32 and x.isfinite().all()
 
 
@@ -255,6 +261,32 @@ def test_an_unknown_target_gets_a_sentence():
         as_eps(crooked, Schedule(linear_beta(T)), "V")
 
 
+def test_guidance_follows_the_equation_and_moves_samples_as_it_says():
+    schedule = Schedule(cosine_beta(T))
+    torch.manual_seed(0)
+    x, one, none, t = *torch.randn(3, 2, 1, 4, 4), torch.tensor([3, 700])
+    guess = lambda scale: guided(lambda xt, t: one, lambda xt, t: none, scale)(x, t)
+    for w in (-1.0, -0.5, 0.0, 2.0):                                   # Ho & Salimans 2022, eq. 6, in their letters
+        torch.testing.assert_close(guess(1 + w), (1 + w) * one - w * none)
+    torch.testing.assert_close(guess(0), none)
+    torch.testing.assert_close(guess(1), one)
+
+    # Data N(m, C^2) with the label, N(0, C^2) without: guided by w, samples are those of N(w m, C^2), all exact
+    def eps_of(m):
+        def eps_model(xt, t):
+            a = schedule.at(t, xt)
+            x0 = m + a.sqrt() * C**2 / (a * C**2 + 1 - a) * (xt - a.sqrt() * m)
+            return schedule.predict_eps(xt, t, x0)
+        return eps_model
+    x = torch.randn(500, 1, 1, 1, dtype=torch.float64)
+    for scale in (0.0, 1.0, 3.0):
+        drawn = sample(guided(eps_of(0.2), eps_of(0.0), scale), schedule, x, steps=200, clip=False)
+        alone = sample(eps_of(0.2 * scale), schedule, x, steps=200, clip=False)
+        torch.testing.assert_close(drawn, alone, rtol=0, atol=1e-4)
+
+
 def test_all_that_is_public_is_tested_here():
+    elsewhere = {"tiled", "each_channel"}                      # in test_denoise.py
     public = {name for name, f in vars(samplers).items() if getattr(f, "__module__", "") == "helpers.samplers"}
-    assert public == {"ddpm_step", "ddim_step", "dpmpp_2m_step", "as_eps", "sample_path", "sample", "partial_denoise"}
+    here = {"ddpm_step", "ddim_step", "dpmpp_2m_step", "as_eps", "guided", "sample_path", "sample", "partial_denoise"}
+    assert public == here | elsewhere

@@ -22,7 +22,7 @@ from torch.utils.data import TensorDataset
 
 from helpers import train
 from helpers.schedule import Schedule, linear_beta
-from helpers.train import (diffusion_loss, ema_update, fit, learning_rate, load_checkpoint, load_weights,
+from helpers.train import (diffusion_loss, drop_labels, ema_update, fit, learning_rate, load_checkpoint, load_weights,
                            read_safetensors, save_weights, write_safetensors)
 from helpers.unet import UNet
 
@@ -130,6 +130,15 @@ def test_diffusion_loss(target):
         oracle.off = off
         assert diffusion_loss(oracle, SCHEDULE, x0, target).item() == pytest.approx(off**2, abs=1e-4)
     assert answers["t"].shape == (6,)
+
+
+def test_one_label_in_ten_is_dropped_and_no_other_changed():
+    torch.manual_seed(0)
+    y = torch.randint(10, (20_000,))
+    dropped = drop_labels(y)
+    assert (dropped == -1).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert torch.equal(dropped[dropped >= 0], y[dropped >= 0]) and dropped.dtype == y.dtype and (y >= 0).all()
+    assert torch.equal(drop_labels(y, 0), y) and (drop_labels(y, 1) == -1).all()
 
 
 # The optimiser, its rate and the average
@@ -279,13 +288,14 @@ def test_checkpoint_holds_everything(tmp_path):
     assert about["made_with"] == made_with
     net = UNet(channels=(8,), attend=False)
     average = torch.optim.swa_utils.AveragedModel(net)
-    optimizer = torch.optim.AdamW(net.parameters())
+    optimizer = train.Muon(net.parameters())
     step, elapsed, losses = load_checkpoint(path, net, average, optimizer, made_with)
     assert step == about["step"] == len(losses) and elapsed == about["elapsed"]
     assert all(torch.equal(v, tensors[f"net.{k}"]) for k, v in net.state_dict().items())
     assert all(torch.equal(v, tensors[f"average.{k}"]) for k, v in average.state_dict().items())
     for i, memory in optimizer.state_dict()["state"].items():
-        assert all(torch.equal(v, tensors[f"optimizer.{i}.{k}"]) for k, v in memory.items()) and len(memory) == 3
+        assert all(torch.equal(v, tensors[f"optimizer.{i}.{k}"]) for k, v in memory.items())
+        assert set(memory) in ({"step", "average"}, {"step", "exp_avg", "exp_avg_sq"})
 
 
 @pytest.mark.parametrize("change, complaint", [
@@ -404,7 +414,7 @@ def test_a_rate_that_is_too_large_leaves_a_state_whose_loss_is_finite(tmp_path):
     path = tmp_path / "run.checkpoint"
     with pytest.raises(ArithmeticError, match=r"the loss became (nan|inf) at step"):
         small(path, lr=1e30, steps=50)
-    tensors, about = read_safetensors(path)
+    tensors, _ = read_safetensors(path)
     model = UNet(channels=(8,), attend=False)
     model.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
     assert loss_fn(model, pictures()).isfinite()
@@ -505,3 +515,41 @@ def test_killed_at_any_moment_nothing_is_lost(tmp_path, monkeypatch):
             assert end.keys() == undisturbed.keys() and all(torch.equal(v, undisturbed[k]) for k, v in end.items())
     assert kills >= KILLS and torn >= KILLS * 2 // 5 and resumed
     print(f"killed {kills} times, {torn} of them within a save; {ends} runs ended like the undisturbed one")
+
+
+def test_orthogonal_moves_all_singular_values_near_1():
+    torch.manual_seed(0)
+    for shape in ((8, 30), (30, 8), (16, 40)):
+        matrix = torch.randn(shape)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        moved = train.orthogonal(matrix)
+        assert moved.shape == shape
+        values = torch.linalg.svdvals(moved)
+        assert values.min() > 0.4 and values.max() < 1.3       # the published coefficients trade exactness for speed
+        assert (u.T @ moved @ v.T).fill_diagonal_(0).abs().max() < 1e-4      # the directions stay
+
+
+def test_muon_is_torchs_for_matrices_and_adamw_for_the_rest():
+    """Two outside authorities: torch.optim.Muon, which computes in half precision, and torch.optim.AdamW."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(12, 20), nn.Conv2d(4, 8, 3)]
+    ours = nn.ModuleList(layers)
+    start = [p.detach().clone() for p in ours.parameters()]
+    theirs = [nn.Parameter((p.flatten(1) if p.ndim > 1 else p).clone()) for p in start]
+    one = train.Muon(ours.parameters(), lr=0.01)
+    others = (torch.optim.Muon([p for p in theirs if p.ndim == 2], lr=0.01, weight_decay=0.01,
+                               adjust_lr_fn="match_rms_adamw"),
+              torch.optim.AdamW([p for p in theirs if p.ndim == 1], lr=0.01))
+    for _ in range(3):
+        for a, b in zip(ours.parameters(), theirs):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.reshape(b.shape).clone()
+        one.step(), [other.step() for other in others]
+    for first, a, b in zip(start, ours.parameters(), theirs):
+        moved, wanted = (a - first).flatten(), b.flatten() - first.flatten()
+        exact = a.ndim == 1                                    # half precision turns the matrices' way by a few degrees
+        if exact:
+            torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-6)
+        else:
+            assert torch.cosine_similarity(moved, wanted, 0) > 0.99
+        assert 0.98 < moved.norm() / wanted.norm() < 1.02

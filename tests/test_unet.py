@@ -69,6 +69,15 @@ def test_what_the_output_depends_on():
     assert not torch.allclose(awake(channels=(8, 16), num_classes=0)(x, t), out)
 
 
+def test_no_label_is_minus_1_or_None_and_a_label_speaks_for_its_own_picture():
+    model, x, t = awake(channels=(8, 16), num_classes=3), torch.randn(4, 1, 8, 8), torch.tensor([500] * 4)
+    some = model(x, t, torch.tensor([-1, 0, 2, -1]))
+    assert torch.equal(model(x, t), model(x, t, torch.full((4,), -1)))
+    assert [torch.allclose(a, b, atol=1e-5) for a, b in zip(some, model(x, t))] == [True, False, False, True]
+    model.train()(x, t, torch.tensor([-1, 0, 2, -1])).square().sum().backward()
+    assert model.label.weight.grad.any(1).tolist() == [False, True, False, True]       # and no training changes that
+
+
 def test_skips_carry_the_picture_up():
     x = torch.randn(1, 1, 8, 8)
     for skips in (True, False):

@@ -1,0 +1,490 @@
+"""The benchmarks' logic: verdicts, ratios, the peers' conventions, what is written and read again; never a figure."""
+import itertools
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import bench, common, denoising, figures, peers, quality, speed
+from benchmarks.common import Settings, at_least, at_most, unjudged, verdict
+from helpers import run, scenes
+from helpers.schedule import Schedule, cosine_beta
+from helpers.train import fit, load_weights
+from helpers.unet import UNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = Settings(real=24, samples=6, evaluations=3, duel_samples=7, duel_evaluations=4, chain_samples=12, sweep=(2,),
+                 rounds=2, steps=2, step_seconds=0.05, pictures=3, tuning=2)
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measure():
+    return common.Measure(24)
+
+
+def ticking(by):
+    """A clock that goes on by so much whenever it is read: the same on busy cores as on free ones."""
+    clock = itertools.count()
+    return SimpleNamespace(monotonic=lambda: by * next(clock))
+
+
+# ---- verdicts and exit code
+
+@pytest.mark.parametrize("value, most, least", [(0.5, True, False), (1, True, True), (2, False, True),
+                                                (None, False, False)])
+def test_a_check_compares_with_its_bar(value, most, least):
+    assert at_most("x", value, 1)["passed"] is most and at_least("x", value, 1)["passed"] is least
+
+
+def test_one_miss_is_a_miss_and_what_is_not_judged_is_none():
+    good, bad = at_most("x", 0, 1), at_most("x", 2, 1)
+    void = unjudged(bad, "no time")
+    assert verdict([good, good]) is True and verdict([good, bad, void]) is False and verdict([good, void]) is True
+    assert verdict([void]) is verdict([]) is None
+
+
+@pytest.mark.parametrize("found, code", [([True, None], 0), ([True, False, None], 1), ([None], 0)])
+def test_exit_code(found, code, results, monkeypatch, capsys):
+    def bar(number, passed):
+        return lambda settings, measure: dict(name=bench.NAMES[number], number=number, title="title", bar="bar",
+                                              passed=passed, why="no ladder", checks=[])
+
+    numbers = range(1, len(found) + 1)
+    monkeypatch.setattr(bench, "bars", lambda: {n: (bar(n, passed), False) for n, passed in zip(numbers, found)})
+    monkeypatch.setattr(bench.psutil, "cpu_percent", lambda seconds: 0)
+    assert bench.main(["--quick", "--bar", *map(str, numbers), "--results", str(results)]) == code
+    said = capsys.readouterr().out
+    assert ("MISSED" in said) is (False in found) and ("not run: no ladder" in said) is (None in found)
+    assert bench.main(["--quick", "--show", "--bar", *map(str, numbers), "--results", str(results)]) == code
+
+
+def test_a_bar_that_breaks_is_a_miss_that_keeps_the_stored_result(results, monkeypatch, capsys):
+    def broken(settings, measure):
+        raise RuntimeError("out of paint")
+
+    fine = lambda settings, measure: dict(name="growth", number=4, title="t", bar="b", passed=True, checks=[])
+    monkeypatch.setattr(bench, "bars", lambda: {3: (broken, False), 4: (fine, False)})
+    monkeypatch.setattr(bench.psutil, "cpu_percent", lambda seconds: 0)
+    (results / "use_of_the_machine.quick.json").write_text("before")
+    assert bench.main(["--quick", "--bar", "3", "4", "--results", str(results)]) == 1
+    assert "out of paint" in capsys.readouterr().err
+    assert (results / "use_of_the_machine.quick.json").read_text() == "before"
+    assert common.read("growth", quick=True)["passed"] is True
+
+
+def test_results_come_back_as_they_went(results):
+    check = at_most("of x is y", 1 / 3, 0.5, interval=[0.1, 0.4])
+    result = dict(name="growth", number=4, title="Growth", bar="b", passed=True, checks=[check], says=["A sentence."],
+                  rows=[{"a": 1, "b": None, "c": [0.5, 12345.6]}, {"a": 12_000, "b": "x", "c": [1.0, 2.0]}])
+    common.write(result, Settings(), busy=3.0)
+    again = common.read("growth")
+    assert {key: again[key] for key in result} == result and bench.report(again) == bench.report(result)
+    assert again["versions"]["torch"].startswith(torch.__version__.split("+")[0]) and again["machine"]["cores"] >= 1
+    assert again["settings"]["samples"] == 256 and again["date"] and again["quick"] is False
+    assert common.read("growth", quick=True) is None and [p.name for p in results.iterdir()] == ["growth.json"]
+    lines = "\n".join(bench.report(result))
+    assert "0.333 [0.1, 0.4] of x is y (bar: at most 0.5)  PASSED" in lines and "| 12,000 | x | [1, 2]" in lines
+    with pytest.raises(ValueError):                            # no figure is a number that JSON does not have
+        common.write(result | dict(passed=math.inf), Settings(), busy=0)
+
+
+def test_stored_figures_stand_in_only_for_the_same_versions_and_machine(results):
+    common.write(dict(name="growth"), Settings(), 0)
+    stored = common.read("growth")
+    assert common.comparable(stored) and not common.comparable(None)
+    assert not common.comparable(stored | {"versions": stored["versions"] | {"diffusers": "0.0"}})
+    other = stored | {"machine": stored["machine"] | {"cores": 999}}
+    assert not common.comparable(other) and common.comparable(other, clock=False)
+
+
+def test_settings_from_the_command_line(capsys):
+    bars, settings, show, _ = bench.options(["--quick", "--set", "samples=32", "sweep=[3, 4]", "seconds=2.5"])
+    assert bars == [1, 2, 3, 4] and settings.quick and not show
+    assert (settings.samples, settings.sweep, settings.seconds) == (32, (3, 4), 2.5)
+    assert bench.options([])[0] == [1, 2, 3, 4, 5, 6, 7] and bench.options([])[1] == Settings()
+    for wrong in ("colour=3", "samples", "samples=x", "quick=true"):
+        with pytest.raises(SystemExit):
+            bench.options(["--set", wrong])
+
+
+def test_what_is_not_at_hand_is_not_run(monkeypatch, measure):
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    photographs, gpu = bench.photographs(SMALL, None), speed.gpu(SMALL, measure)
+    for result, why in ((photographs, "COURSE_DATA is not set"), (gpu, "no GPU")):
+        assert result["passed"] is None and bench.report(result)[1] == f"   not run: {why}"
+
+
+# ---- the measure
+
+def test_measure_knows_its_floor_and_orders_what_is_worse(measure):
+    assert measure.fresh["above"] is not None and measure.floor == measure.fresh["kid"]
+    fresh = scenes.craters(24, seed=5).images
+    near, far = measure(fresh), measure(fresh + 0.3 * torch.randn(fresh.shape))
+    assert near["kid"] < far["kid"] and near["above"] == pytest.approx(near["kid"] - measure.floor)
+    assert near["interval"][0] < near["kid"] < near["interval"][1] and (near["samples"], near["real"]) == (24, 24)
+    ratio, (low, high) = measure.ratio(measure.resampled(fresh + 0.3), measure.resampled(fresh + 0.6))
+    assert 0 < low < ratio < high < 1
+
+
+def test_recipe_is_that_of_helpers_run(tmp_path):
+    line = "--examples 20 --size 16 --widths 8 16 --patch 2 --steps 3 --batch 4 --T 20 --seed 3".split()
+    run.main([*line, "--out", str(tmp_path / "x.safetensors")])
+    o = run.options(line)
+    model, _, loss = common.recipe(o)
+    average, _ = fit(model, scenes.craters(20, 16, 3).images, loss, steps=3, batch_size=4, lr=o.lr, seed=o.seed)
+    shipped, _ = load_weights(tmp_path / "x.safetensors", UNet)
+    pairs = zip(average.parameters(), shipped.parameters(), strict=True)
+    assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+
+
+# ---- bar 1: peers
+
+def tiny(beta_schedule="linear", small=False):
+    return peers._diffusers("tiny", "", (32, 32), ("DownBlock2D",) * 2, ("UpBlock2D",) * 2, beta_schedule, small, 0)
+
+
+@pytest.mark.parametrize("beta_schedule", ["linear", "squaredcos_cap_v2"])
+def test_the_time_of_diffusers_is_ours_minus_one(beta_schedule):
+    peer = tiny(beta_schedule)
+    x0, eps = torch.randn(4, 1, 8, 8), torch.randn(4, 1, 8, 8)
+    t, asked = torch.tensor([1, 2, 500, 1000]), []
+    theirs = peer.scheduler.add_noise(x0, eps, t - 1)
+    torch.testing.assert_close(peer.schedule.q_sample(x0, t, eps), theirs, rtol=1e-4, atol=1e-4)
+    spy = lambda x, t: asked.append(t) or SimpleNamespace(sample=x)
+    peer.asked(spy)(x0, t)
+    assert asked[0].tolist() == [0, 1, 499, 999] and peer.schedule.T == 1000
+
+
+def oracle(x0, alphas_cumprod):
+    """A network of diffusers that knows the pictures: it gives exactly the noise in x_t, for their t."""
+    def net(xt, t):
+        a = alphas_cumprod[t].double().view(-1, 1, 1, 1)
+        return SimpleNamespace(sample=((xt.double() - a.sqrt() * x0[:len(xt)]) / (1 - a).sqrt()).float())
+    return net
+
+
+def test_samplers_bring_an_oracle_of_diffusers_to_the_picture():
+    peer, x0 = tiny(), scenes.craters(3, seed=9).images
+    eps_model = peer.asked(oracle(x0, peer.scheduler.alphas_cumprod))
+    for images in (common.draw(eps_model, peer.schedule, 3, 6),
+                   peers.draw_by_its_own(peer, eps_model, common.noise(3), 6)):
+        torch.testing.assert_close(images, x0, rtol=0, atol=0.02)
+
+
+def test_the_time_of_denoising_diffusion_pytorch_is_ours_minus_one():
+    package = pytest.importorskip("denoising_diffusion_pytorch")
+    net = package.GaussianDiffusion(package.Unet(dim=8, dim_mults=(1, 2), channels=1), image_size=16)
+    schedule = Schedule(net.betas)
+    x0, eps, t = torch.randn(3, 1, 16, 16), torch.randn(3, 1, 16, 16), torch.tensor([1, 400, 1000])
+    torch.testing.assert_close(schedule.q_sample(x0, t, eps), net.q_sample(x0, t - 1, eps), rtol=1e-3, atol=1e-3)
+    x0, asked = x0.clamp(-1, 1), []
+
+    def forward(x, t, cond):                                   # the v of one who knows the picture
+        asked.append(t)
+        return net.predict_v(x0, t, net.predict_noise_from_start(x, t, x0))
+
+    net.model.forward = forward
+    eps_model = lambda xt, t: net.model_predictions(xt, t - 1).pred_noise        # as peers.lucidrains has it
+    torch.testing.assert_close(common.draw(eps_model, schedule, 3, 6, size=16), x0, rtol=0, atol=0.02)
+    assert asked[0].tolist() == [999] * 3
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_peer_learns_and_what_was_kept_stays(small, monkeypatch):
+    monkeypatch.setattr(peers, "time", ticking(0.1))
+    peer, pictures = tiny(small=small), scenes.craters(8, 16).images
+    peer.batch = 2
+    before = [p.clone() for p in peer.net.parameters()]
+    first, x, t = peer.frozen(), torch.randn(1, 1, 16, 16), torch.tensor([500])
+    was = first(x, t)
+    steps, kept = peers.train(peer, pictures, seconds=0.35, moments=(0.15,))
+    assert steps == 4 and [moment for moment, _ in kept] == pytest.approx([0.2, 0.4])
+    with torch.no_grad():
+        assert torch.equal(first(x, t), was) and not torch.equal(kept[1][1](x, t), kept[0][1](x, t))
+        now = peer.net(x, t - 1).sample
+        assert torch.equal(kept[1][1](x, t), now) is not small                   # the small one's average samples
+    assert not any(torch.equal(a, b) for a, b in zip(before, peer.net.parameters()))
+
+
+def test_the_customary_peers_are_what_the_bar_names():
+    for key, parameters in (("course", 18_534_017), ("shrunk", 3_939_393)):
+        peer = getattr(peers, key)()
+        assert sum(p.numel() for p in peer.net.parameters()) == parameters
+        assert peer.optimizer.param_groups[0]["lr"] == 4e-4 and peer.net.config.layers_per_block == 2
+    assert peer.net.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    cosine = Schedule(cosine_beta(1000)).alpha_bar[500].item()
+    assert peer.schedule.alpha_bar[500].item() == pytest.approx(cosine, rel=1e-3)
+
+
+def test_lucidrains_has_the_defaults_of_its_trainer():
+    package = pytest.importorskip("denoising_diffusion_pytorch")
+    import inspect
+    trainer = {k: p.default for k, p in inspect.signature(package.Trainer.__init__).parameters.items()}
+    peer = peers.lucidrains()
+    group = peer.optimizer.param_groups[0]
+    assert (group["lr"], group["betas"], peer.batch) == (trainer["train_lr"], trainer["adam_betas"],
+                                                         trainer["train_batch_size"])
+    average = peer.average.__self__
+    assert (average.beta, average.update_every) == (trainer["ema_decay"], trainer["ema_update_every"])
+    assert peer.clip == trainer["max_grad_norm"] and peer.net.objective == "pred_v"
+
+
+# ---- bar 1: verdicts
+
+def figures_of_bar_1(ours=1.0, course=12.0, lucidrains=30.0, early=11.0, duel=0.4):
+    made = lambda name, above: dict(name=name, above=above, kid=above, seconds=300.0)
+    networks = dict(ours=made("ours", ours), course=made("course", course), lucidrains=made("lucidrains", lucidrains))
+    points = dict(ours=[dict(seconds=9.4, kid=40.0), dict(seconds=18.75, kid=5.0), dict(seconds=300.0, kid=ours)],
+                  short=[dict(seconds=15.0, kid=early)])
+    return networks, points, dict(ratio=duel, interval=None)
+
+
+@pytest.mark.parametrize("change, passed", [
+    ({}, [True, True, True]), (dict(ours=1.3), [False, True, True]),
+    (dict(lucidrains=9.0, early=8), [False, True, True]), (dict(early=13.0), [True, False, True]),
+    (dict(duel=0.6), [True, True, False])])
+def test_verdicts_of_bar_1(change, passed):
+    checks, best, reached = quality.quality_checks(*figures_of_bar_1(**change))
+    assert [check["passed"] for check in checks] == passed
+    assert best == ("lucidrains" if "lucidrains" in change else "course")
+    assert checks[0]["value"] == pytest.approx(change.get("ours", 1) / min(12, change.get("lucidrains", 30)))
+    assert reached == (18.75 if change.get("early") == 13 else 15) and checks[1]["value"] == reached / 300
+
+
+def test_ours_that_never_gets_there_is_a_miss():
+    networks, points, small = figures_of_bar_1(ours=20.0, early=25.0)
+    points["ours"] = [dict(seconds=300.0, kid=20.0)]
+    checks, _, reached = quality.quality_checks(networks, points, small)
+    assert reached is None and checks[1]["value"] is None and checks[1]["passed"] is False
+    assert quality.quality_checks(networks, points, small, too_short=True)[0][1]["passed"] is None
+
+
+def test_the_slowest_network_decides_how_many_evaluations():
+    s = Settings(samples=256, evaluations=10, patience=180)
+    assert quality.affordable(s, [0.001, 0.01]) == 10
+    assert quality.affordable(s, [0.001, 0.1]) == 7 and quality.affordable(s, [9.0]) == 5
+
+
+def blurred(amount, schedule=None):
+    """A trained network that knows eight pictures, up to grain of so much."""
+    schedule, x0 = schedule or Schedule(cosine_beta(50)), scenes.craters(8, seed=4).images
+    grain = amount * torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
+
+    def eps_model(xt, t):
+        return schedule.predict_eps(xt, t, (x0 + grain)[torch.arange(len(xt)) % 8].clamp(-1, 1))
+    return eps_model, schedule
+
+
+def contestants(seconds, with_peers):
+    facts = lambda name: dict(name=name, setting="", parameters=1, steps=1, seconds=seconds, images_per_second=1.0)
+    peer = tiny()
+    made = {"ours": [0.5, 0.05], "short": [0.2], "course": [0.7], "lucidrains": [0.9], "shrunk": [0.6, 0.4]}
+    keep = made if with_peers else ("ours", "short")
+    return {key: quality.Contestant(facts(key), [(seconds * (k + 1) / len(made[key]), *blurred(amount, peer.schedule))
+                                                 for k, amount in enumerate(made[key])], peer) for key in keep}
+
+
+def test_bar_1_from_end_to_end_and_again_with_stored_peers(results, measure, monkeypatch):
+    monkeypatch.setattr(quality, "all_trained", contestants)
+    result = quality.time_to_quality(SMALL, measure)
+    assert result["passed"] is not None and not result["peers_of"] and result["sheet"].png
+    assert set(result["points"]) == {"ours", "short", "course", "lucidrains", "shrunk"}
+    assert result["duel"]["samples"] == 7 and result["duel"]["evaluations"] == 4
+    assert result["networks"]["ours"]["kid"] < result["networks"]["shrunk"]["kid"] < result["networks"]["course"]["kid"]
+    assert result["checks"][0]["interval"] and "course" in result["checks"][0]["what"]
+    result.pop("sheet")
+    common.write(result, SMALL, 0)
+    figures.main()
+    assert (results / "time_to_quality.png").stat().st_size > 10_000
+
+    quick = quality.time_to_quality(Settings(**vars(SMALL) | dict(quick=True)), measure)
+    assert quick["peers_of"] and quick["networks"]["course"] == common.read("time_to_quality")["networks"]["course"]
+    assert quick["checks"][0]["value"] == pytest.approx(result["checks"][0]["value"])
+    assert any("stored" in text for text in quick["says"])
+    measure_of_another = SimpleNamespace(fingerprint="another")
+    assert quality.stored_peers(measure_of_another) is None
+    common.write(quick, Settings(**vars(SMALL) | dict(quick=True)), 0)                  # beside, not in its place
+    assert common.read("time_to_quality")["quick"] is False
+
+
+# ---- bar 2
+
+def points_of_bar_2(**shift):
+    spread = torch.linspace(-0.01, 0.01, 101)
+    made = [("DPM-Solver++", 8, 0.2), ("DPM-Solver++", 15, 0.02), ("DDIM", 50, 0.0), ("DDPM", 1024, 0.0)]
+    value = lambda sampler, n, usual: 0.1 + shift.get(f"{sampler[:3]}{n}", usual)
+    return [dict(sampler=p[0], evaluations=p[1], resampled=(value(*p) + spread).tolist()) for p in made]
+
+
+def test_verdicts_of_bar_2():
+    points = points_of_bar_2()
+    checks = quality.sampling_checks(points, 1024)
+    assert [check["passed"] for check in checks] == [True, True, True] and checks[1]["value"] == 1024 / 15
+    assert [point["equal"] for point in points] == [False, True, True, True]
+    assert checks[0]["value"] == pytest.approx(0.02)               # paired: the spread they share is no doubt
+    assert quality.sampling_checks(points_of_bar_2(DPM8=0.03), 1024)[1]["value"] == 128
+    missed = quality.sampling_checks(points_of_bar_2(DPM15=0.06, DDI50=0.07), 1024)
+    assert [check["passed"] for check in missed] == [False, False, False] and missed[1]["value"] is None
+    short = quality.sampling_checks(points_of_bar_2(), 4096)
+    assert short[1]["passed"] is None and "1024 of its 4096" in short[1]["why"]
+
+
+def test_evaluations_are_counted():
+    eps_model, schedule = blurred(0.1)
+    counted = quality.Counted(eps_model)
+    common.draw(counted, schedule, 3, 4)
+    assert counted.asked == 12
+
+
+def test_bar_2_from_end_to_end(results, measure, monkeypatch):
+    monkeypatch.setattr(quality, "load", lambda path: (*blurred(0.1), dict(steps=1)))
+    s = Settings(**vars(SMALL) | dict(chain=20))
+    result = quality.sampling(s, measure)
+    plan = [(p["sampler"], p["evaluations"]) for p in result["points"]]
+    assert plan == [("DPM-Solver++", 2), ("DPM-Solver++", 15), ("DDIM", 2), ("DDIM", 50), ("DDPM", 2), ("DDPM", 20)]
+    assert result["checks"][1]["passed"] is None                   # 20 of 50 steps are not the whole chain
+    common.write(quality.sampling(SMALL, measure), SMALL, 0)
+    assert common.read("sampling")["points"][-1]["evaluations"] == 50
+    figures.main()
+    assert (results / "sampling.png").stat().st_size > 10_000
+    quick = quality.sampling(Settings(**vars(SMALL) | dict(quick=True)), measure)
+    assert quick["chain_stored"] and quick["points"][-1] == common.read("sampling")["points"][-1] | {
+        key: quick["points"][-1][key] for key in ("difference", "equal")}
+
+
+# ---- bars 3 to 5
+
+@pytest.fixture
+def small_recipe(monkeypatch):
+    small = run.options("--widths 8 16 --batch 2 --examples 8 --size 16".split())
+    monkeypatch.setattr(run, "options", lambda line=None: small)
+
+
+def test_operations_have_their_groups():
+    wanted = {"aten::mkldnn_convolution": "convolution", "aten::convolution_backward": "convolution",
+              "aten::native_group_norm": "normalisation", "aten::silu_": "activation", "aten::addmm": "linear layers",
+              "aten::bmm": "linear layers", "aten::normal_": "noise and batch",
+              "aten::_foreach_norm": "gradient clipping", "aten::_foreach_lerp_": "running average",
+              "aten::cat": "joining and resizing", "aten::copy_": "copies and sums",
+              "aten::_fused_adamw_": "optimiser", "what is this": "the rest",
+              "aten::_scaled_dot_product_flash_attention_for_cpu": "attention"}
+    assert {name: speed.group(name) for name in wanted} == wanted
+
+
+def test_bar_3_counts_and_times_the_steps_of_fit(small_recipe, monkeypatch):
+    monkeypatch.setattr("helpers.train.time", ticking(0.001))
+    monkeypatch.setattr(speed, "matmul_rate", lambda seconds: (1e9, 64))
+    result = speed.use_of_the_machine(SMALL)
+    assert 0.5 < result["flops_of_passes"] / result["flops_per_step"] <= 1
+    assert sum(result["flops_by_operation"].values()) == pytest.approx(result["flops_per_step"], abs=20)
+    assert all(r["ratio"] == r["step"] / r["matmul"] and r["steps"] > 0 for r in result["rounds"])
+    assert sum(result["profile"].values()) == pytest.approx(1) and result["profile"]["convolution"] > 0.05
+    assert result["profile"]["optimiser"] > 0 and result["profile"].get("the rest", 0) < 0.5
+    assert result["checks"][0]["value"] == pytest.approx(sum(r["ratio"] for r in result["rounds"]) / 2)
+
+
+def test_the_rate_of_matrices_is_that_of_the_best_size():
+    rate, n = speed.matmul_rate(0.01, sizes=(8, 64))
+    assert n == 64 and 1e7 < rate < 1e14
+
+
+def test_flops_are_those_one_counts_by_hand():
+    net = torch.nn.Conv2d(1, 4, 3, padding=1, bias=False)
+    net.config = {}
+    loss = lambda model, x: model(x).square().mean()
+    _, passes, _ = speed.step_flops(net, torch.randn(2, 1, 8, 8), loss, 2, 1e-3)
+    assert passes == 2 * (2 * 2 * 4 * 64 * 9)                  # forward, and the weights' gradient: x0 needs none
+
+
+def test_too_few_steps_get_a_sentence(small_recipe):
+    model, _, loss = common.recipe(run.options([]))
+    with pytest.raises(ValueError, match="1 training steps in .* are too few to time"):
+        speed.step_seconds(model, scenes.craters(4, 16).images, loss, 2, 1e-3, steps=1)
+
+
+def test_verdicts_of_bar_4():
+    sizes, even = (32, 64, 128), {32: 1.0, 64: 4.0, 128: 16.0}
+    checks = speed.growth_checks(sizes, even, even, 1.8)
+    assert [c["passed"] for c in checks] == [True] * 3 and checks[0]["value"] == 1
+    steep = {32: 1.0, 64: 4.0, 128: 19.0}
+    checks = speed.growth_checks(sizes, steep, even | {64: 4.6}, 1.5)
+    assert [c["passed"] for c in checks] == [False] * 3 and checks[0]["value"] == 19 / 16
+    assert speed.growth_checks(sizes, even, even, None)[2]["passed"] is None
+
+
+def test_saved_bytes_are_counted_once_and_parameters_not():
+    net, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
+    assert speed.saved_bytes(net, lambda model, x: model(x).sum(), x) == 3 * 5 * 4
+    assert speed.saved_bytes(net, lambda model, x: (lambda y: (y * y).sum())(model(x)), x) == (3 * 5 + 3 * 7) * 4
+
+
+def test_children_write_what_they_found(small_recipe, tmp_path):
+    speed.main(["memory", "--size", "16", "--batch", "4", "--out", str(tmp_path / "m.json")])
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert found["peak"] > 2**26 and found["saved_per_image"] > 1000
+    bigger = speed.memory_child(32, 4)
+    assert 3 < bigger["saved_per_image"] / found["saved_per_image"] < 4.5
+
+
+def test_a_training_step_for_any_device_trains(small_recipe):
+    model, _, loss = common.recipe(run.options([]))
+    before = [p.clone() for p in model.parameters()]
+    step = speed.training_step(model, loss, scenes.craters(2, 16).images, "cpu", torch.bfloat16)
+    assert speed.images_a_second(step, 2, 0.05, "cpu") > 0
+    assert not torch.equal(before[-1], list(model.parameters())[-1]) and model.stem.weight.dtype == torch.float32
+
+
+def test_the_peer_of_bar_5_is_as_large_as_ours():
+    w = speed.peer_width(875_124)
+    net = speed.Plain(speed.peer_network(w))
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(875_124, rel=0.3)
+    with torch.no_grad():
+        assert net(torch.randn(1, 1, 16, 16), torch.tensor([1])).shape == (1, 1, 16, 16)
+
+
+# ---- bar 6
+
+def test_levels_of_noise_are_found():
+    schedule = Schedule(cosine_beta(1000))
+    for wanted in denoising.SIGMAS:
+        t, sigma = denoising.level(schedule, wanted)
+        assert sigma == pytest.approx(wanted, rel=0.05) and 0 < t < 1000
+
+
+def test_filters_denoise_and_are_tuned_inside_their_grids():
+    clean = scenes.craters(2, seed=7).images
+    noisy = clean + 0.4 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    rough, _ = denoising.quality(noisy, clean)
+    for name in ("Gaussian", "total variation"):
+        strength, other, inside = denoising.tuned(name, noisy, clean, 0.4)["psnr"]
+        better, _ = denoising.quality(denoising.filtered(name, noisy, strength, 0.4, other), clean)
+        assert inside and better > rough + 3
+
+
+def test_ours_sees_only_the_noisy_picture_and_an_oracle_is_perfect():
+    eps_model, schedule = blurred(0)
+    clean = scenes.craters(3, seed=4).images
+    noisy, one, full = denoising.ours(eps_model, schedule, clean, 30, seed=1)
+    root = schedule.alpha_bar[30].sqrt()
+    assert (noisy - clean).std() == pytest.approx(((1 - root**2).sqrt() / root).item(), rel=0.05)
+    torch.testing.assert_close(one, clean, rtol=0, atol=1e-4)
+    torch.testing.assert_close(full, clean, rtol=0, atol=1e-4)
+
+
+def test_verdicts_of_bar_6():
+    row = lambda sigma, ours, best: dict(sigma=sigma, ours={"one step": dict(psnr=ours, ssim=0.5)}, filters={
+        "a": dict(psnr=best, ssim=0.4), "b": dict(psnr=best - 3, ssim=0.45)})
+    levels = [row(0.05, 30, 40), row(0.2, 28, 26), row(1.6, 20, 18.5)]        # little noise is not judged
+    checks = denoising.denoising_checks(levels)
+    assert [c["passed"] for c in checks] == [True, True]
+    assert checks[0]["value"] == pytest.approx(1.5) and checks[1]["value"] == pytest.approx(0.05)
+    assert not denoising.denoising_checks([*levels, row(3.2, 15, 14.5)])[0]["passed"]

@@ -1,0 +1,224 @@
+"""Notebook 05: what is called denoised comes from what is called noisy alone; tiles leave no seam; a quick slider."""
+import ast
+import statistics
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers import plot, samplers, scenes, train
+from helpers.metrics import Judge
+from helpers.samplers import as_eps, dpmpp_2m_step, each_channel, sample, tiled
+from helpers.schedule import BETAS, Schedule
+from helpers.train import load_weights
+from helpers.unet import UNet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "notebooks" / "05_denoise_your_image.ipynb"
+ORIGINALS = {"x0", "chosen", "truth", "large", "crater", "strangers"}    # the page's names for what was there before
+
+
+def sources():
+    """The page's code, cell by cell, with few samples and without the set-up cell."""
+    cells = [cell for cell in nbformat.read(PAGE, as_version=4).cells if cell.cell_type == "code"]
+    cells = [(cell.source, cell.metadata.get("tags", [])) for cell in cells]
+    return [text + ("\nsamples = 8" if "parameters" in tags else "") for text, tags in cells if "setup" not in tags]
+
+
+def up_to_the_slider(cells):
+    return cells[:1 + next(i for i, text in enumerate(cells) if "widgets.explore" in text)]
+
+
+class Swap(ast.NodeTransformer):
+    """Drops what is asserted (of a trained network), and swaps each original as soon as it has a name."""
+
+    def visit_Assert(self, node):
+        return ast.Pass()
+
+    def visit_Assign(self, node):
+        names = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+        return [node, *(ast.parse(f"{name} = swapped({name})").body[0] for name in sorted(names & ORIGINALS))]
+
+
+def small_network(path, network):
+    """In place of load_weights: a small, untrained network, whose answers are none the less not 0."""
+    torch.manual_seed(0)
+    if network is Judge:
+        return Judge(), {}
+    model = UNet(1, 1, (8,), patch=4)
+    nn.init.normal_(model.head[-1].weight, std=0.1)
+    return model.eval(), dict(size=32, channels=1, schedule="cosine", T=64, target="v")
+
+
+def play(cells, monkeypatch, replay=None):
+    """Run cells: (the panels of each figure by their words, all that q_sample gave, all that a sampler started from).
+
+    replay: what q_sample gave in an earlier run.  It is given again, but all originals are other pictures now.
+    """
+    figures, given, starts = [], [], []
+    q_sample, sample_path, panels = Schedule.q_sample, samplers.sample_path, plot.panels
+
+    def noised(schedule, x0, t, eps=None):
+        xt = q_sample(schedule, x0, t, eps)                    # drawn in any case: random numbers stay in step
+        given.append(xt if replay is None else replay[len(given)].clone())
+        return given[-1]
+
+    def walked(eps_model, schedule, x, *args, **options):
+        starts.extend(x.clone())
+        return sample_path(eps_model, schedule, x, *args, **options)
+
+    def drawn(rows, alt, titles=(), labels=(), **options):
+        rows, word = [list(row) for row in rows], lambda words, i: words[i] if i < len(words) else ""
+        figures.append([(f"{word(labels, i)} {word(titles, j)}", image.clone())
+                        for i, row in enumerate(rows) for j, image in enumerate(row)])
+        return panels([[rows[0][0]]], alt)                     # a small figure is enough
+
+    namespace = {"swapped": lambda x: x if replay is None else 0.9 * x.flip(-1, -2)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Schedule, "q_sample", noised)
+        patch.setattr(samplers, "sample_path", walked)
+        patch.setattr(plot, "panels", drawn)
+        patch.setattr(train, "load_weights", small_network)
+        for text in cells:
+            exec(compile(ast.fix_missing_locations(Swap().visit(ast.parse(text))), "cell", "exec"), namespace)
+        namespace["figure"].controls["t"].value = 9            # the slider is moved, too
+    return figures, given, starts
+
+
+def same_up_to_scale(a, b):
+    return a.shape == b.shape and torch.cosine_similarity(a.flatten(), b.flatten(), 0) > 1 - 1e-5
+
+
+def dishonest(cells, monkeypatch):
+    """What is wrong with the figures of the page, a list of sentences; and how many panels are called denoised."""
+    figures, given, starts = play(cells, monkeypatch)
+    again, *_ = play(cells, monkeypatch, given)                # the same noisy pictures, made of other originals
+    found, count = [], 0
+    for n, (figure, other) in enumerate(zip(figures, again, strict=True)):
+        if not any("noisy" in words for words, _ in figure):
+            continue
+        for (words, image), (_, now) in zip(figure, other, strict=True):
+            if "error" in words:                               # says how far the original is: may know it
+                continue
+            if "original" in words:
+                if torch.equal(image, now):
+                    found.append(f"figure {n}: '{words}' is no original that the page names")
+                continue
+            if not torch.equal(image, now):
+                found.append(f"figure {n}: '{words}' knows the original")
+            if "noisy" in words and not any(same_up_to_scale(image, start) for start in starts):
+                found.append(f"figure {n}: '{words}' is not what a sampler was given")
+            count += "denoised" in words
+    return found, count
+
+
+def test_what_is_called_denoised_comes_from_what_is_called_noisy_alone(monkeypatch):
+    found, count = dishonest(sources(), monkeypatch)
+    assert found == [] and count >= 40
+
+
+@pytest.mark.parametrize("honest, planted, complaint", [
+    ("sample(eps_model, schedule, noisy,", "sample(eps_model, schedule, noisy + 0.01 * x0,", "knows the original"),
+    ("each_channel(eps_model)", "each_channel(lambda xt, t, f=eps_model: f(xt + 0.01 * x0, t))", "knows the original"),
+    ("denoised = restore(noisy, t, looks)", "denoised = 0.99 * restore(noisy, t, looks) + 0.01 * picture",
+     "knows the original"),
+    ("denoised = restore(noisy, t, looks)", "denoised = restore(schedule.q_sample(picture, t // 2), t // 2, looks)",
+     "not what a sampler was given"),
+    ("[[*noisy, *denoised, *picture]]", "[[*noisy, *denoised, *denoised]]", "no original"),
+], ids=["into the sampler", "into the network", "into the slider's result", "less noise than shown", "wrong original"])
+def test_a_planted_original_is_found(honest, planted, complaint, monkeypatch):
+    cells = up_to_the_slider(sources())
+    assert sum(text.count(honest) for text in cells) == 1
+    found, _ = dishonest([text.replace(honest, planted) for text in cells], monkeypatch)
+    assert any(complaint in sentence for sentence in found)
+
+
+def test_the_slider_answers_within_150_ms():
+    namespace = {}
+    for text in up_to_the_slider(sources()):
+        exec(compile(text, "cell", "exec"), namespace)
+    slider, took = namespace["figure"], []
+    for t in range(40, 1000, 64):
+        before, start = slider.image.value, time.process_time()          # of one core that does nothing else
+        slider.controls["t"].value = t
+        took.append(time.process_time() - start)
+        assert slider.image.value != before and slider.message.value == ""
+    assert statistics.median(took) < 0.15, f"{statistics.median(took):.3f} s"
+
+
+def test_the_slider_takes_an_upload_of_either_ipywidgets(tmp_path):
+    namespace = {}
+    for text in up_to_the_slider(sources()):
+        exec(compile(text, "cell", "exec"), namespace)
+    from PIL import Image
+    Image.linear_gradient("L").save(tmp_path / "mine.png")
+    content = (tmp_path / "mine.png").read_bytes()
+    for upload in ({"name": "mine.png", "content": memoryview(content)},), {"mine.png": {"content": content}}:
+        namespace["latest"][:] = None, None
+        namespace["live"](300, 1, upload)
+        mine = namespace["latest"][1]
+        assert mine.shape == (1, 1, 64, 64) and mine[0, 0, -1].mean() - mine[0, 0, 0].mean() > 1.5
+
+
+def test_each_channel_is_asked_alone_and_put_back_in_its_place():
+    torch.manual_seed(0)
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 7])
+    grey = lambda xt, t: xt.cumsum(-1) * t[:, None, None, None] if xt.shape[1] == 1 else pytest.fail("not grey")
+    expected = torch.cat([grey(x[:, c:c + 1], t) for c in range(3)], dim=1)
+    assert torch.equal(each_channel(grey)(x, t), expected)
+
+
+@pytest.mark.parametrize("height, width, size, stride",
+                         [(50, 71, 16, 7), (32, 32, 32, 5), (33, 64, 16, 16), (20, 17, 1, 1)])
+def test_tiles_cover_the_picture_and_blend_to_the_same(height, width, size, stride):
+    torch.manual_seed(0)
+    x, t, asked = torch.randn(2, 3, height, width), torch.tensor([3, 7]), []
+
+    def pixel_by_pixel(xt, t):
+        asked.append(xt.shape)
+        return xt * t[:, None, None, None]
+    torch.testing.assert_close(tiled(pixel_by_pixel, size, stride)(x, t), pixel_by_pixel(x, t))
+    assert set(asked[:-1]) == {(2, 3, size, size)}
+
+
+@pytest.mark.parametrize("size, stride, complaint", [(16, 17, "gaps"), (16, 0, "gaps"), (40, 20, "smaller tiles")])
+def test_tiles_that_do_not_fit_are_refused(size, stride, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        tiled(lambda xt, t: xt, size, stride)(torch.zeros(1, 1, 64, 32), torch.tensor([1]))
+
+
+@pytest.fixture(scope="module")
+def restored():
+    """Two landscapes of 192×192 pixels, restored with touching and with overlapping tiles of 64: {stride: pictures}."""
+    model, about = load_weights(ROOT / "data" / "weights" / "craters64.safetensors", UNet)
+    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    torch.manual_seed(0)
+    noisy, t = schedule.q_sample(scenes.craters(2, 192, 4321).images, about["T"] * 2 // 5), about["T"] * 2 // 5
+    eps_model = as_eps(model, schedule, about["target"])
+    return {stride: sample(tiled(eps_model, 64, stride), schedule, noisy, start=t, steps=8, step=dpmpp_2m_step)
+            for stride in (64, 32)}
+
+
+def border_jumps(pictures, borders):
+    """Mean brightness jumps across the borders and elsewhere, in columns and in rows: lists of (borders, elsewhere)."""
+    out = []
+    for x in (*pictures, *pictures.transpose(-1, -2)):
+        jumps = x.diff(dim=-1).abs().mean((0, 1)).numpy()
+        at = np.array(sorted(borders)) - 1
+        out.append((jumps[at], np.delete(jumps, at)))
+    return out
+
+
+def test_overlapping_tiles_leave_no_seam(restored):
+    for at, rest in border_jumps(restored[32], {32, 64, 96, 128, 160}):
+        assert at.max() <= rest.max() and abs(at.mean() - rest.mean()) < rest.std()
+
+
+def test_touching_tiles_would_leave_one(restored):
+    for at, rest in border_jumps(restored[64], {64, 128}):
+        assert at.max() > rest.max() and at.mean() > rest.mean() + 2 * rest.std()

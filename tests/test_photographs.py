@@ -1,0 +1,54 @@
+"""What bar 7 of the benchmark measures with: windows, labels and the detector, on pictures whose truth is known."""
+import pytest
+import torch
+
+from benchmarks.photographs import detector, fires, labels, windows
+from helpers import env, scenes
+from helpers.metrics import Judge, find_light
+from helpers.train import load_weights
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+MOON = scenes.craters(64, 64, seed=5)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_weights(env.WEIGHTS / "judge.safetensors", Judge)[0]
+
+
+def boxes(moon):
+    """Craters as YOLO has them, in parts of the picture's side."""
+    return [torch.cat([(c[r > 0] + 0.5) / 64, 2 * r[r > 0, None].expand(-1, 2) / 64], dim=1)
+            for c, r in zip(moon.centres, moon.radii)]
+
+
+def test_labels_are_read_by_name(tmp_path):
+    (tmp_path / "b.rf.1.txt").write_text("0 0.5 0.25 0.1 0.2\n\n0 0.75 0.5 0.3 0.3\n")
+    (tmp_path / "a.rf.2.txt").write_text("")
+    first, second = labels(tmp_path, ["x/a.rf.2.jpg", "x/b.rf.1.jpg"])
+    assert first.shape == (0, 4)
+    torch.testing.assert_close(second, torch.tensor([[0.5, 0.25, 0.1, 0.2], [0.75, 0.5, 0.3, 0.3]]))
+
+
+def test_the_detector_finds_what_is_there_and_little_else(judge):
+    found = detector(judge, MOON.images, boxes(MOON))
+    assert found["precision"] > 0.9 and found["recall"] > 0.85
+    elsewhere = detector(judge, MOON.images, boxes(scenes.craters(64, 64, seed=6)))
+    assert elsewhere["precision"] < 0.5 * found["precision"]
+    assert detector(judge, torch.zeros(2, 1, 64, 64), [torch.zeros(0, 4)] * 2) == dict(precision=0, recall=0)
+
+
+def test_it_fires_where_there_are_craters(judge):
+    assert fires(judge, MOON.images) > 0.9 and fires(judge, torch.zeros(8, 1, 64, 64)) == 0
+
+
+def test_windows_keep_the_light_on_its_side(judge):
+    moon = scenes.craters(32, 128, seed=7)
+    cut = windows(moon.images, 4, seed=1)
+    assert cut.shape == (128, 1, 64, 64) and cut.min() >= -1 and cut.max() <= 1
+    degrees, _ = find_light(judge, cut)              # from the upper left, or upside down: the lower left
+    assert ((degrees > 90) & (degrees < 270)).float().mean() > 0.95
+    upside_down = ((degrees > 180) & (degrees < 270)).float().mean()
+    assert 0.3 < upside_down < 0.7
+    assert torch.equal(cut, windows(moon.images, 4, seed=1))
+    assert not torch.equal(cut, windows(moon.images, 4, seed=2))
