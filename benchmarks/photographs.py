@@ -1,0 +1,124 @@
+"""Bar 7: ninety-eight real photographs, the hardest test.  COURSE_DATA names the folder that holds `craters_98`.
+
+Eighty photographs are for training, eighteen are held out. Both are seen through windows: squares cut at random places,
+from a third of the photograph to all of it, and scaled to 64 pixels. Two networks train for the same time on windows of
+the eighty: one from scratch, one from the shipped weights of rendered ground. What is made from these photographs stays
+in a temporary folder and in `build/`.
+"""
+import os
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.common import at_least, at_most, draw, interval, load, note, verdict
+from helpers import env, plot
+from helpers import run as training
+from helpers.data import load_images, split
+from helpers.metrics import Judge, features, find_craters, kid, nearest
+from helpers.train import load_weights, write_safetensors
+
+START = env.WEIGHTS / "ground64.safetensors"
+WINDOWS, REFERENCE = 50, 30                       # of each photograph: for training; of the held-out, to compare
+
+
+def windows(photographs, each, seed, size=64):
+    """each windows of every photograph (N, 1, H, H): (N * each, 1, size, size), half of them upside down.
+
+    Light comes from the left in most of them and does so upside down as well; left and right, or quarter turns, would
+    change where it comes from.
+    """
+    draw, full, found = random.Random(seed), photographs.shape[-1], []
+    for photograph in photographs:
+        for _ in range(each):
+            side = draw.randint(full // 3, full)
+            top, left = draw.randint(0, full - side), draw.randint(0, full - side)
+            x = photograph[None, :, top:top + side, left:left + side]
+            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+            found.append(x.flip(2) if draw.random() < 0.5 else x)
+    return torch.cat(found)
+
+
+def labels(folder, names):
+    """The craters of each photograph by YOLO's labels: a list of (k, 4) column, row, width, height, from 0 to 1."""
+    def boxes(path):
+        return [[float(word) for word in line.split()[1:5]] for line in path.read_text().splitlines() if line.strip()]
+    return [torch.tensor(boxes((folder / Path(name).name).with_suffix(".txt"))).reshape(-1, 4) for name in names]
+
+
+def detector(judge, photographs, truth, least=2.5):
+    """How the Judge, which only ever saw rendered craters, does on photographs (N, 1, 64, 64): precision and recall.
+
+    A find counts within 0.6 radii of a labelled crater's middle; craters of a radius under `least` are not asked for.
+    """
+    right = finds = met = asked = 0
+    for (centres, _), boxes in zip(find_craters(judge, photographs), truth):
+        middle, radius = boxes[:, :2] * 64 - 0.5, boxes[:, 2:].mean(1) * 32
+        near = torch.cdist(centres, middle) < 0.6 * radius.clamp(min=3)
+        large = radius >= least
+        finds, right = finds + len(centres), right + near.any(1).sum().item()
+        asked, met = asked + large.sum().item(), met + (near.any(0) & large).sum().item()
+    return dict(precision=right / max(1, finds), recall=met / max(1, asked))
+
+
+def fires(judge, pictures):
+    """The part of the pictures in which at least one crater is found."""
+    return sum(len(radii) > 0 for _, radii in find_craters(judge, pictures)) / len(pictures)
+
+
+def trained(pool, minutes, start, folder):
+    """helpers.run on the windows, from scratch or from the weights start: (eps_model, schedule, steps)."""
+    path, out = Path(folder) / "windows.npz", Path(folder) / "photographs.safetensors"
+    np.savez(path, images=((pool + 1) * 127.5).round().byte().numpy()[:, 0])
+    begin = ["--start", str(start)] if start else []
+    training.main(["--data", str(path), "--minutes", str(minutes), "--out", str(out), *begin])
+    eps_model, schedule, about = load(out)
+    return eps_model, schedule, about["steps"]
+
+
+def run(settings, minutes=10, samples=256, evaluations=50):
+    """Train both, sample both, compare: a result without name and title."""
+    root = Path(os.environ["COURSE_DATA"]) / "craters_98"
+    photographs, names = load_images(root / "images", 256, names=True)
+    judge, _ = load_weights(env.WEIGHTS / "judge.safetensors", Judge)
+    train, held = split(photographs, heldout=18 / len(photographs))
+    pool, reference = windows(photographs[train], WINDOWS, seed=1), windows(photographs[held], REFERENCE, seed=2)
+    real = features(judge, reference)
+    small = load_images(root / "images", 64)
+
+    rows, drawn, made = [], {}, {}
+    for name, start in {"from scratch": None, "from rendered ground": START}.items():
+        note(f"{name}: {minutes:g} minutes of training")
+        with tempfile.TemporaryDirectory() as folder:
+            eps_model, schedule, steps = trained(pool, minutes, start, folder)
+        made[name] = x = draw(eps_model, schedule, samples, evaluations)
+        value, drawn[name] = kid(features(judge, x), real)
+        rows.append(dict(training=name, steps=steps, kid=value, interval=interval(drawn[name]), samples=samples,
+                         fires=fires(judge, x), nearest=nearest(x, pool)[0].median().item()))
+    floor, spread = kid(features(judge, pool[::len(pool) // 512]), real)
+    for name, x in {"windows of the eighty": pool, "windows of the eighteen": reference}.items():
+        distance = nearest(reference, pool)[0].median().item() if x is reference else None
+        rows.append(dict(training=name, kid=floor if x is pool else None, samples=len(x), fires=fires(judge, x),
+                         interval=interval(spread) if x is pool else None, nearest=distance))
+    scratch, tuned = rows[0], rows[1]
+    write_safetensors(env.ROOT / "build" / "photographs.safetensors", {"samples": made["from rendered ground"]}, {})
+    sheet = plot.grid(made["from rendered ground"][:64], "Sixty-four samples after training on eighty photographs.",
+                      title="made from noise, after eighty photographs")
+    (env.ROOT / "build" / "photographs.png").write_bytes(sheet.png)
+    found = detector(judge, small, labels(root / "labels", names))
+    checks = [
+        at_most("KID against windows of the held-out photographs, of from scratch in the same time",
+                tuned["kid"] / scratch["kid"], 0.5,
+                interval=interval(drawn["from rendered ground"] / drawn["from scratch"])),
+        at_least("part of samples in which the detector finds a crater, of that of the photographs' windows",
+                 tuned["fires"] / rows[3]["fires"], 0.5),
+        at_least("median distance to the nearest training window, of that of held-out windows",
+                 tuned["nearest"] / rows[3]["nearest"], 1.0)]
+    return dict(bar="half the KID of from scratch; craters in at least half as many; no nearer than held-out ones",
+                rows=rows, checks=checks, passed=verdict(checks), detector=found,
+                says=[f"The detector on the photographs: precision {found['precision']:.2f}, recall "
+                      f"{found['recall']:.2f} of craters of 2.5 pixels and more.",
+                      f"{len(reference)} windows held out. The sheet of samples is build/photographs.png."])
