@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-data test-kill course notebooks figure weights address clean
+.PHONY: help lab test test-data test-kill bench test-colab test-floor test-latest course site notebooks lint figure weights cards address clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,11 +17,33 @@ test-data: .venv/.test  ## the tests on real pictures; COURSE_DATA names their f
 	@test -d "$(COURSE_DATA)" || { echo "Set COURSE_DATA to the folder of real pictures: make test-data COURSE_DATA=folder"; exit 1; }
 	COURSE_DATA="$(abspath $(COURSE_DATA))" $(BIN)/python -m pytest -rs tests/test_*_real.py
 
+lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadata out of notebooks
+	$(BIN)/ruff check
+	$(BIN)/python tools/notebooks.py clean
+
 test-kill: .venv/.test  ## kill a training fifty times, see that nothing is lost
 	KILLS=50 $(BIN)/python -m pytest tests/test_train.py -k kill
 
-course: .venv/.test  ## run all notebooks; executed copies and HTML pages land in build/
+test-colab: .venv-colab/.ready  ## every notebook as Colab runs it, with Colab's versions; NOTEBOOKS=02_forward_noising only these
+	.venv-colab/bin/python tools/colab.py $(NOTEBOOKS)
+
+test-floor: .venv-floor/.ready  ## every test with the oldest versions that pyproject.toml allows
+	.venv-floor/bin/python -m pytest
+
+test-latest:     ## every test with the newest versions of everything, taken anew
+	$(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[test]"
+	.venv-latest/bin/python -m pytest
+
+bench: .venv/.bench  ## measure every claim beside its bar, an hour and a half; QUICK=1: ten minutes; BAR=2: one
+	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
+
+course: .venv/.test .venv/.site  ## run all notebooks; executed copies and HTML pages land in build/
 	$(BIN)/python tools/notebooks.py build
+
+site: .venv/.test .venv/.site  ## the saved notebooks as a site in build/site, and its check
+	$(BIN)/python tools/book.py
+	COURSE_SITE=build/site $(BIN)/python -m pytest tests/test_site.py
 
 notebooks: .venv/.test  ## run all notebooks and rewrite their saved outputs in place
 	$(BIN)/python tools/notebooks.py in-place
@@ -29,18 +51,42 @@ notebooks: .venv/.test  ## run all notebooks and rewrite their saved outputs in 
 figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
 
-weights: .venv/.test  ## train the shipped weights anew (12,000 steps)
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no -m helpers.run --examples 20000 --steps 12000 --out data/weights/craters64.safetensors
+craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7
+cells64 := --data cells --steps 4000
+heads64 := --data heads --steps 4500
+digits32 := --data digits --size 32 --steps 4000
+NAME ?= craters64 cells64 heads64 digits32
+weights: .venv/.test  ## train the shipped weights anew; NAME=heads64 only these
+	$(foreach name,$(NAME),$(BIN)/python -m helpers.run $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
+
+cards: .venv/.test  ## measure the shipped weights; write their checksums and data/weights/README.md
+	$(BIN)/python tools/cards.py
 
 address: .venv/.test  ## stamp the address from pyproject.toml everywhere; REPO=owner/name changes it
 	$(BIN)/python tools/address.py $(REPO)
 
 clean:           ## remove what was made here, save .venv and your own weights
 	rm -rf build data/cache .pytest_cache .ruff_cache
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
+
+# Colab has 3.13, the floor is 3.11; where neither is at hand, the Python that there is.
+first = $(shell for p in $(1) $(PYTHON); do $$p -c "" 2>/dev/null && echo $$p && break; done)
+COLAB_PYTHON ?= $(call first,python3.13 python3.12)
+FLOOR_PYTHON ?= $(call first,python3.11)
+
+.venv-colab/.ready: tests/colab-constraints.txt
+	$(COLAB_PYTHON) -m venv --clear .venv-colab
+	.venv-colab/bin/pip install --quiet --disable-pip-version-check -r tests/colab-constraints.txt nbval
+	@touch $@
+
+.venv-floor/.ready: pyproject.toml tools/versions.py
+	$(FLOOR_PYTHON) -m venv --clear .venv-floor
+	.venv-floor/bin/python tools/versions.py floors > .venv-floor/floors.txt
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint .venv-floor/floors.txt -e ".[test]"
+	@touch $@
 
 .venv/.%: pyproject.toml $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[$*]"
