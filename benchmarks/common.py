@@ -153,7 +153,7 @@ def load(path):
     """(eps_model, schedule, about) of a weights file."""
     model, about = load_weights(path, UNet)
     schedule = Schedule(BETAS[about["schedule"]](about["T"]))
-    return as_eps(model.to(memory_format=torch.channels_last), schedule, about["target"]), schedule, about
+    return as_eps(model, schedule, about["target"]), schedule, about
 
 
 def noise(count, size=64):

@@ -226,6 +226,11 @@ def _paired(images, masks):
                     "match). Name each mask like its picture: x.png and x_mask.png.")
 
 
+def turned(images):
+    """The eight turns and mirror images of square pictures (N, C, H, H): (8 N, C, H, H), the originals first."""
+    return torch.cat([x.rot90(k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)])
+
+
 def split(images, groups=None, heldout=0.2, seed=0):
     """Which pictures to train on and which to hold out, as two index tensors: `train, held = split(x, patients)`.
 

@@ -27,6 +27,43 @@ def nearest(queries, references):
     return (queries - references[index]).flatten(1).norm(dim=1), index       # cdist rounds: a copy would lie at 0.03
 
 
+def closeness(images, references, k=50):
+    """(closeness, indices), each (B,): how far the nearest reference (N, ...) is, in units of how far the next k are.
+
+    0 for an exact copy, just below 1 where the nearest is no nearer than others. Unlike a distance it does not fall for
+    empty pictures, which lie near everything (Carlini et al. 2023, section 5). ValueError: fewer than two references.
+    """
+    if len(references) < 2:
+        raise ValueError(f"closeness needs two or more pictures to compare with; found {len(references)}.")
+    distance, index = nearest(images, references)
+    k = min(k, len(references) - 1)
+    others = torch.cdist(images.flatten(1), references.flatten(1)).topk(k + 1, largest=False).values[:, 1:].mean(1)
+    return distance / others.clamp(min=1e-6), index
+
+
+def memorisation(made, held_out, draws=1000, seed=0):
+    """The share of a model's pictures that are copies: (value, resampled (draws,), limit).
+
+    made, held_out: the closeness to the training pictures (N,), (M,), of what the model made and of what it cannot know
+    limit: a copy lies closer than every held-out picture.  Those below 0.5 do not count: the data hold them twice.
+    As many copies as there are among the held-out pictures are no fault of the model: fresh pictures score about 0,
+    copies 1. The bootstrap draws both sets again. ValueError: no picture made, or none held out that is no copy.
+    """
+    if len(made) < 1 or not (held_out >= 0.5).any():
+        raise ValueError(f"memorisation compares pictures with held-out ones that are no copies; found {len(made)} and "
+                         f"{int((held_out >= 0.5).sum())} of {len(held_out)}.")
+
+    def score(m, h):                                           # (k, N), (k, M) -> (k,), (k, 1)
+        limit = h.where(h >= 0.5, torch.inf).amin(1, keepdim=True)
+        caught, innocent = ((x < limit).double().mean(1) for x in (m, h))
+        return (caught - innocent) / (1 - innocent), limit
+
+    generator = torch.Generator().manual_seed(seed)
+    again = [x[torch.randint(len(x), (draws, len(x)), generator=generator)] for x in (made, held_out)]
+    value, limit = score(made[None], held_out[None])
+    return value.item(), score(*again)[0], limit.item()
+
+
 class Judge(nn.Module):
     """A small network that reads craters and light off a grey picture; what it notices on the way are the features.
 
@@ -119,3 +156,18 @@ def kid(a, b, draws=1000, seed=0):
         return torch.zeros(draws, n, dtype=a.dtype).scatter_add_(1, drawn, torch.ones(draws, n, dtype=a.dtype))
     v, u = counts(len(b)), counts(len(a))
     return mmd(torch.ones(1, len(a), dtype=a.dtype), torch.ones(1, len(b), dtype=a.dtype)).item(), mmd(u, v)
+
+
+def precision_recall(real, made, k=3):
+    """Of two sets of features (N, D), (M, D): the share of made that lies among real, the share of real among made.
+
+    A point lies among a set if it is no farther from one of its points than that one's k-th neighbour
+    (Kynkäänniemi et al. 2019, equations 1 and 2).  Compare sets of equal size.  ValueError: k or fewer points.
+    """
+    if min(len(real), len(made)) <= k:
+        raise ValueError(f"precision and recall with {k=} need more points than that; found {len(real)}, {len(made)}.")
+
+    def among(points, reference):
+        radius = torch.cdist(reference, reference).topk(k + 1, largest=False).values[:, -1]      # the first is itself
+        return (torch.cdist(points, reference) <= radius).any(1).float().mean().item()
+    return among(made, real), among(real, made)

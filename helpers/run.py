@@ -13,7 +13,7 @@ from accelerate import PartialState
 from torch.utils.data import TensorDataset
 
 from helpers import datasets, env, scenes
-from helpers.data import ImageFiles, load_images
+from helpers.data import ImageFiles, load_images, turned
 from helpers.schedule import BETAS, Schedule
 from helpers.train import diffusion_loss, drop_labels, fit, load_weights, save_weights
 from helpers.unet import UNet
@@ -51,6 +51,7 @@ def options(arguments=None):
     add("--examples", type=whole, default=8000, help="how many pictures to render")
     add("--size", type=whole, default=64, help="side of the pictures in pixels")
     add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own pictures")
+    add("--turns", action="store_true", help="each picture in its eight turns and mirror images: light from all sides")
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=float, default=5, help="how long to train")
     long.add_argument("--steps", type=whole, help="how long to train, in steps instead of minutes")
@@ -101,6 +102,9 @@ def main(arguments=None):
         pictures = TensorDataset(pictures, *labels) if labels else pictures
     else:
         pictures = (ImageFiles if o.lazy else load_images)(data, o.size, channels)
+    if o.turns and not isinstance(pictures, torch.Tensor):
+        raise ValueError("--turns is for pictures without labels that fit in memory: leave it out.")
+    pictures = turned(pictures) if o.turns else pictures
     about["examples"] = len(pictures)
 
     def loss(model, batch):

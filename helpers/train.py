@@ -207,7 +207,7 @@ def load_weights(path, network):
     tensors, about = read_safetensors(path, "architecture")
     model = network(**about["architecture"])
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return model.eval(), about
+    return model.to(memory_format=torch.channels_last).eval(), about
 
 
 def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_with):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from helpers import plot, widgets
 
@@ -51,6 +52,37 @@ def test_plots_draw_with_the_stated_colours(draw):
     figure = draw()
     blue = [int(plot.COLOURS[0][i:i + 2], 16) for i in (1, 3, 5)]
     assert (abs(array(figure) - blue).max(-1) < 3).sum() > 20
+
+
+EYES = {                                                       # on linear RGB: Machado et al. 2009, severity 1.0
+    "usual": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]}
+
+
+def linear(colour):
+    c = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def apart(colours, eyes):
+    """The smallest difference (CIEDE2000) between two of the colours, as these eyes see them."""
+    seen = [(np.array(EYES[eyes]) @ linear(c)).clip(0, 1) for c in colours]
+    lab = [rgb2lab(np.where(c <= 0.0031308, 12.92 * c, 1.055 * c ** (1 / 2.4) - 0.055)[None])[0] for c in seen]
+    return min(deltaE_ciede2000(a, b) for i, a in enumerate(lab) for b in lab[:i])
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_all_eyes_tell_the_colours_apart(eyes):
+    assert apart(plot.COLOURS, eyes) > 10                      # 1 is just noticeable side by side
+    assert apart(["#009E73", "#D55E00", "#7F7F7F"], "deuteranopia") < 10            # it can fail
+
+
+@pytest.mark.parametrize("colour", plot.COLOURS)
+def test_colours_stand_out_from_white(colour):
+    contrast = lambda c: 1.05 / (linear(c) @ [0.2126, 0.7152, 0.0722] + 0.05)       # WCAG 2.1; 3 is asked of graphics
+    assert contrast(colour) >= 3 > contrast("#56B4E9")
 
 
 def test_a_picture_carries_its_words():

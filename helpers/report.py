@@ -1,0 +1,116 @@
+"""The report card of a model: are its pictures good, or copied?  One HTML file and one PDF, each whole in itself.
+
+    found = examine(samples, trained, held_out, real, look)
+    page, pdf = write("build/report", "my craters", samples, trained, found)
+"""
+import base64
+import io
+import re
+import textwrap
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+from PIL import Image
+
+from helpers import plot
+from helpers.data import turned
+from helpers.metrics import closeness, kid, memorisation, precision_recall
+
+BLIND = ("The search for copies sees turned and mirrored pictures. It is blind to shifted and to enlarged ones, and to "
+         "a single crater that was taken over.")
+
+
+class Findings(NamedTuple):
+    """What examine() finds; an interval is (value, low, high), of 95 %."""
+    copied: tuple                                 # interval: the share of copies
+    kid: tuple                                    # interval: distance from real pictures
+    precision: float                              # share of the samples that lie among real pictures
+    recall: float                                 # share of the real pictures that lie among samples
+    limit: float                                  # a copy lies closer than this
+    near: torch.Tensor                            # (B,) closeness of each sample to its training picture
+    index: torch.Tensor                           # (B,) which one that is
+    views: torch.Tensor                           # (B, C, H, H) each sample, turned so that it lies closest
+
+
+def interval(value, resampled):
+    """(value, low, high), 95 % of the resampled values lying between the last two."""
+    return (value, *resampled.double().nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist())
+
+
+def best_turn(images, references):
+    """(closeness (B,), indices (B,), pictures (B, C, H, H)) of each picture in that of its eight turns that is closest."""
+    views = turned(images).unflatten(0, (8, -1))
+    near, index = map(torch.stack, zip(*[closeness(view, references) for view in views]))      # each (8, B)
+    best = near.argmin(0), torch.arange(len(images))
+    return near[best], index[best], views[best]
+
+
+def examine(samples, trained, held_out, real, look, seed=0):
+    """Findings about samples (B, C, H, H) of a model that saw the pictures trained (N, C, H, H).
+
+    held_out: (M,) the closeness to trained of pictures that the model cannot know;  real: (R, C, H, H), to be like
+    look: pictures -> features.  ValueError as those of memorisation, kid and precision_recall.
+    """
+    near, index, views = best_turn(samples, trained)
+    share, drawn, limit = memorisation(near, held_out, seed=seed)
+    a, b = look(samples), look(real)
+    n = min(len(a), len(b))
+    return Findings(interval(share, drawn), interval(*kid(a, b, seed=seed)), *precision_recall(b[:n], a[:n]), limit,
+                    near, index, views)
+
+
+def verdicts(found):
+    """What the findings mean, in sentences."""
+    n, (share, low, high) = len(found.near), found.copied
+    caught = int((found.near < found.limit).sum())
+    if low > 0.02:
+        copies = f"It copies: {share:.0%} of its pictures ({low:.0%} to {high:.0%}) are pictures it was trained on."
+    elif caught:
+        copies = f"{caught} of {n} pictures lie suspiciously close: look at them, and examine more."
+    else:
+        copies = f"No copies found among {n} pictures. (Up to {3 / n:.0%} of all it makes could still be some.)"
+    value, low, high = found.kid
+    told = "cannot tell its pictures from real ones" if low <= 0 else "can tell its pictures from real ones"
+    return [copies, f"The judge {told}: KID {value:.3f} ({low:.3f} to {high:.3f}). Copies would pass this test, too.",
+            f"{found.precision:.0%} of its pictures lie among the real ones, {found.recall:.0%} of the real ones among "
+            f"its own.", BLIND]
+
+
+def figures(samples, trained, found, most=12):
+    """Two plot.Pictures: a sheet of samples, and the closest of them above their training pictures."""
+    order = found.near.argsort()[:most]
+    words = [f"{c:.2f}{' copy' if c < found.limit else ''}" for c in found.near[order].tolist()]
+    return (plot.grid(samples[:48], f"A sheet of {len(samples[:48])} samples.", columns=12, side=0.7),
+            plot.panels([found.views[order], trained[found.index[order]]],
+                        f"The {len(order)} samples that lie closest to a training picture, and these.", titles=words,
+                        labels=["sample", "training\npicture"], side=0.75))
+
+
+def write(folder, name, samples, trained, found):
+    """Write the report card as folder/name.html and folder/name.pdf; give both paths."""
+    folder, said, shown = Path(folder), verdicts(found), figures(samples, trained, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"\W+", "-", name).strip("-") or "model"
+    page, pdf = folder / f"{stem}.html", folder / f"{stem}.pdf"
+    pictures = "\n".join(f'<p><img alt="{escape(p.alt)}" src="data:image/png;base64,{base64.b64encode(p.png).decode()}">'
+                         f"<br>{escape(p.alt)}</p>" for p in shown)
+    page.write_text(f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report card: {escape(name)}</title>\n'
+                    f'<style>body {{ font: 1rem sans-serif; max-width: 65rem; margin: 2rem auto }} img {{ max-width: '
+                    f"100% }}</style>\n<h1>Report card: {escape(name)}</h1>\n<ul>\n"
+                    + "\n".join(f"<li>{escape(sentence)}</li>" for sentence in said) + f"\n</ul>\n{pictures}\n</html>\n",
+                    encoding="utf8")
+    figure = Figure(figsize=(8.3, 11.7))
+    lines = [f"Report card: {name}", *(f"-  {sentence}" for sentence in said)]
+    figure.text(0.08, 0.95, "\n\n".join(textwrap.fill(line, 85) for line in lines).replace("$", r"\$"), va="top")
+    for picture, bottom in zip(shown, (0.42, 0.1)):
+        axes = figure.add_axes((0.08, bottom, 0.84, 0.27))
+        axes.imshow(Image.open(io.BytesIO(picture.png)), cmap="gray")
+        axes.set_axis_off()
+        axes.set_title(picture.alt, fontsize=9)
+    with PdfPages(pdf, metadata={"Title": f"Report card: {name}", "CreationDate": None}) as pages:
+        pages.savefig(figure, dpi=150)
+    return page, pdf
