@@ -2,6 +2,7 @@
 import ast
 import base64
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def tagged(cells, tag):
     return [cell for cell in cells if tag in cell.metadata.get("tags", [])]
 
 
+def draws(source):
+    """Whether a cell ends in a figure: plot.curves(…) and the like."""
+    last = ast.parse(source).body[-1:]
+    return [True for node in last if isinstance(node, ast.Expr) and ast.unparse(node).startswith("plot.")] != []
+
+
 def problems(path):
     """What is wrong with a saved notebook: a list of sentences."""
     notebook, cells = load(path)
@@ -42,6 +49,8 @@ def problems(path):
               if "image/png" in output.get("data", {}) and "Figure" in output.data.get("text/plain", "<Figure")]
     found += [f"cell {n} holds an empty picture" for n, output in outputs
               if "image/png" in output.get("data", {}) and len(base64.b64decode(output.data["image/png"])) < 500]
+    found += [f"cell {cell.execution_count} draws a figure that is not saved" for cell in cells
+              if draws(cell.source) and not any("image/png" in o.get("data", {}) for o in cell.outputs)]
     if "widgets" in notebook.metadata:
         found.append("it holds widget state")
     if notebooks.clean(notebook):
@@ -108,17 +117,36 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("change, complaint", [
     (lambda cells: cells[3].update(outputs=[], execution_count=None), "one clean run"),
+    (lambda cells: next(c for c in cells if draws(c.source)).update(outputs=[]), "figure that is not saved"),
     (lambda cells: [cell.update(outputs=[]) for cell in cells], "no picture"),
     (lambda cells: cells[3].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "error"),
     (lambda cells: cells[3].outputs.append(new_output("stream", name="stderr", text="W")), "warning"),
     (lambda cells: cells[3].metadata.update(collapsed=True), "of an editor"),
     (lambda cells: cells[3].outputs[0].metadata.update(executionInfo={"user": "me"}), "of an editor"),
-], ids=["count", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
+], ids=["count", "a missing picture", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
 def test_broken_notebooks_are_caught(change, complaint, tmp_path):
     notebook, cells = load(PAGES[0])
     change(cells)
     nbformat.write(notebook, tmp_path / "broken.ipynb")
     assert any(complaint in problem for problem in problems(tmp_path / "broken.ipynb"))
+
+
+SEEN = new_output("execute_result", data={"text/plain": "2"}, execution_count=1)
+DRAWN = new_output("display_data", data={"image/png": "aGk=", "text/plain": "A curve."})
+PLANTED = {"right": ("1 + 1", [SEEN], None), "a wrong number": ("1 + 2", [SEEN], "mismatch 'text/plain'"),
+           "an exception": ("1 / 0", [], "ZeroDivisionError"), "no picture": ("a = 1", [DRAWN], "outputs differ")}
+
+
+def test_nbval_catches_what_is_planted(tmp_path):
+    for name, (source, outputs, _) in PLANTED.items():
+        cell = nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=notebooks.METADATA), tmp_path / f"{name}.ipynb")
+    run = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path,
+                          tmp_path], capture_output=True, text=True)
+    assert "3 failed, 1 passed" in run.stdout, run.stdout
+    for name, (_, _, complaint) in PLANTED.items():
+        report = run.stdout.partition(f"_ {name}.ipynb::Cell 0 _")[2].partition("ipynb::Cell 0")[0]
+        assert complaint in report if complaint else not report, run.stdout
 
 
 def test_cleaning_takes_metadata_and_keeps_outputs(tmp_path, capsys, monkeypatch):
