@@ -108,7 +108,7 @@ def group(name):
     return "the rest"
 
 
-def profile(model, pictures, loss, batch, lr, steps=20):
+def profile(model, pictures, loss, batch, lr, steps=6):
     """Where the time of training goes: {group of operations: share of the time}, largest first."""
     quiet_fit(model, pictures, loss, steps=WARM, batch_size=batch, lr=lr)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:

@@ -109,7 +109,7 @@ def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
 
 
 def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
-    """A dot and its interval for each name: {name: (value, low, high)}, or a list of such dictionaries, side by side."""
+    """A dot and its interval for each name: {name: (value, low, high)}, or a list of such dictionaries side by side."""
     groups = values if isinstance(values, list) else [values]
     labels, titles = ([v] * len(groups) if isinstance(v, str) else v for v in (ylabel, title))
     figure = Figure(figsize=size, layout="constrained")

@@ -104,8 +104,9 @@ def main(arguments=None):
         pictures = (ImageFiles if o.lazy else load_images)(data, o.size, channels)
     if o.turns and not isinstance(pictures, torch.Tensor):
         raise ValueError("--turns is for pictures without labels that fit in memory: leave it out.")
-    pictures = turned(pictures) if o.turns else pictures
     about["examples"] = len(pictures)
+    if o.turns:
+        pictures, about["turns"] = turned(pictures), True
 
     def loss(model, batch):
         if not classes:

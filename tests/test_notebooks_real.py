@@ -28,6 +28,8 @@ CASES = {                                                      # the most tellin
     "03-stack": ("03_training", dict(data=DATA / "nuclei_stack/training.tif", minutes=0.3)),
     "03-sprites": ("03_training", dict(data=DATA / "sprites_cc0", channels=3, size=32, minutes=0.3)),
     "04-sprites": ("04_reverse_sampling", dict(data=DATA / "sprites_cc0", channels=3, size=32)),
+    "06-craters": ("06_good_or_copied", dict(data=DATA / "craters_98/images")),
+    "06-sprites": ("06_good_or_copied", dict(data=DATA / "sprites_cc0", channels=3, size=32)),
     "05-craters": ("05_denoise_your_image", dict(data=DATA / "craters_98/images", samples=64)),
 }
 

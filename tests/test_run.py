@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from helpers import datasets, run, scenes
+from helpers.data import turned
 from helpers.schedule import Schedule, linear_beta
 from helpers.train import diffusion_loss, drop_labels, fit, load_weights, read_safetensors, save_weights
 from helpers.unet import UNet
@@ -47,6 +48,20 @@ def made(name, n, size, seed):
         found = scenes.heads(n, size, seed)
         return found.images, found.groups
     return datasets.digits(size)
+
+
+def test_turns(tmp_path):
+    out = tmp_path / "x.safetensors"
+    run.main([*TINY, "--seed", "3", "--turns", "--out", str(out)])
+    model, about = load_weights(out, UNet)
+    assert about["turns"] is True and about["examples"] == 40
+    torch.manual_seed(3)
+    schedule, by_hand = Schedule(linear_beta(20)), UNet(1, 1, [8], 2)
+    average, _ = fit(by_hand, turned(scenes.craters(40, 16, 3).images),
+                     lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=4e-3, seed=3)
+    assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
+    with pytest.raises(ValueError, match="--turns is for pictures without labels"):
+        run.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
 
 
 @pytest.mark.parametrize("name, channels, classes, examples", [
