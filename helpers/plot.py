@@ -12,6 +12,7 @@ from torchvision.utils import make_grid
 
 # four of Okabe & Ito 2008, a brown and a navy: told apart by colour-blind eyes and dark enough on white, by test
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#692D0F", "#000096", "#000000"]
+DPI = 80
 
 
 class Picture:
@@ -22,7 +23,7 @@ class Picture:
 
     def __init__(self, figure, alt, colours=None):
         raw, small = io.BytesIO(), io.BytesIO()
-        figure.savefig(raw, format="png", dpi=80, pil_kwargs={"compress_level": 0})
+        figure.savefig(raw, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
         image = Image.open(raw).convert("RGB")
         grey = np.ptp(image, axis=2).max() == 0                # then one channel will do: noise makes large files
         image = image.convert("L") if grey else image
@@ -47,18 +48,19 @@ def panels(rows, alt, titles=(), labels=(), side=1.5):
     columns, gap, top = max(map(len, rows)), 0.06, 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
     left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
     width, height = left + columns * (side + gap), top + len(rows) * (side + gap)
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many pictures take long to draw
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            bottom = height - top - (i + 1) * (side + gap) + gap
-            axes = figure.add_axes(((left + j * (side + gap)) / width, bottom / height, side / width, side / height))
-            axes.imshow(pixels(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axes.set_xticks([]), axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            x, y = left + j * (side + gap), height - top - (i + 1) * (side + gap) + gap
+            image, wide = pixels(image), round(side * DPI)     # its longer side in pixels of the figure
+            longer = max(image.shape[:2])
+            down, across = (np.arange(wide * n // longer) * longer // wide for n in image.shape[:2])     # the nearest
+            figure.figimage(image[down][:, across], x * DPI + (wide - len(across)) // 2,
+                            y * DPI + (wide - len(down)) // 2, cmap="gray", vmin=0, vmax=1)
             if i == 0 and j < len(titles):
-                axes.set_title(titles[j], fontsize=9, pad=4)
+                figure.text((x + side / 2) / width, (y + side + 0.05) / height, titles[j], fontsize=9, ha="center")
             if j == 0 and i < len(labels):
-                axes.set_ylabel(labels[i], fontsize=9, rotation=0, ha="right", va="center")
+                figure.text((x - 0.06) / width, (y + side / 2) / height, labels[i], fontsize=9, ha="right", va="center")
     return Picture(figure, alt)
 
 

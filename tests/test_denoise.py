@@ -123,7 +123,7 @@ def test_what_is_called_denoised_comes_from_what_is_called_noisy_alone(monkeypat
 
 
 @pytest.mark.parametrize("honest, planted, complaint", [
-    ("sample(eps_model, schedule, noisy,", "sample(eps_model, schedule, noisy + 0.01 * x0,", "knows the original"),
+    ("parts = noisy.split(32)", "parts = (noisy + 0.01 * x0).split(32)", "knows the original"),
     ("each_channel(eps_model)", "each_channel(lambda xt, t, f=eps_model: f(xt + 0.01 * x0, t))", "knows the original"),
     ("denoised = restore(noisy, t, looks)", "denoised = 0.99 * restore(noisy, t, looks) + 0.01 * picture",
      "knows the original"),
