@@ -30,14 +30,16 @@ def nearest(queries, references):
 def closeness(images, references, k=50):
     """(closeness, indices), each (B,): how far the nearest reference (N, ...) is, in units of how far the next k are.
 
-    0 for an exact copy, just below 1 where the nearest is no nearer than others. Unlike a distance it does not fall for
-    empty pictures, which lie near everything (Carlini et al. 2023, section 5). ValueError: fewer than two references.
+    0 for an exact copy, just below 1 where the nearest is no nearer than others (Carlini et al. 2023, section 5). Every
+    picture is first given mean 0 and length 1: else an empty picture lies near everything, and a pale copy far off.
+    ValueError: fewer than two references.
     """
     if len(references) < 2:
         raise ValueError(f"closeness needs two or more pictures to compare with; found {len(references)}.")
-    distance, index = nearest(images, references)
-    k = min(k, len(references) - 1)
-    others = torch.cdist(images.flatten(1), references.flatten(1)).topk(k + 1, largest=False).values[:, 1:].mean(1)
+    centred = [x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (images, references)]
+    x, y = [c / c.norm(dim=1, keepdim=True).clamp(min=1e-6) for c in centred]
+    distance, index = nearest(x, y)
+    others = torch.cdist(x, y).topk(min(k + 1, len(y)), largest=False).values[:, 1:].mean(1)
     return distance / others.clamp(min=1e-6), index
 
 

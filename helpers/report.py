@@ -23,6 +23,11 @@ from helpers.metrics import closeness, kid, memorisation, precision_recall
 BLIND = ("The search for copies sees turned and mirrored pictures. It is blind to shifted and to enlarged ones, and to "
          "a single crater that was taken over.")
 
+HEAD = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Report card: {0}</title>
+<style>body {{ font: 1rem sans-serif; max-width: 65rem; margin: 2rem auto }} img {{ max-width: 100% }}</style>
+<h1>Report card: {0}</h1>"""
+
 
 class Findings(NamedTuple):
     """What examine() finds; an interval is (value, low, high), of 95 %."""
@@ -37,12 +42,13 @@ class Findings(NamedTuple):
 
 
 def interval(value, resampled):
-    """(value, low, high), 95 % of the resampled values lying between the last two."""
-    return (value, *resampled.double().nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist())
+    """(value, low, high): 95 % of the resampled values lie between the last two."""
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return (value, *resampled.double().nanquantile(ends).tolist())
 
 
 def best_turn(images, references):
-    """(closeness (B,), indices (B,), pictures (B, C, H, H)) of each picture in that of its eight turns that is closest."""
+    """(closeness (B,), indices (B,), views (B, C, H, H)): each picture in the closest of its eight turns."""
     views = turned(images).unflatten(0, (8, -1))
     near, index = map(torch.stack, zip(*[closeness(view, references) for view in views]))      # each (8, B)
     best = near.argmin(0), torch.arange(len(images))
@@ -96,12 +102,11 @@ def write(folder, name, samples, trained, found):
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"\W+", "-", name).strip("-") or "model"
     page, pdf = folder / f"{stem}.html", folder / f"{stem}.pdf"
-    pictures = "\n".join(f'<p><img alt="{escape(p.alt)}" src="data:image/png;base64,{base64.b64encode(p.png).decode()}">'
-                         f"<br>{escape(p.alt)}</p>" for p in shown)
-    page.write_text(f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Report card: {escape(name)}</title>\n'
-                    f'<style>body {{ font: 1rem sans-serif; max-width: 65rem; margin: 2rem auto }} img {{ max-width: '
-                    f"100% }}</style>\n<h1>Report card: {escape(name)}</h1>\n<ul>\n"
-                    + "\n".join(f"<li>{escape(sentence)}</li>" for sentence in said) + f"\n</ul>\n{pictures}\n</html>\n",
+    data = [base64.b64encode(picture.png).decode() for picture in shown]
+    pictures = [f'<p><img alt="{escape(picture.alt)}" src="data:image/png;base64,{text}"><br>{escape(picture.alt)}</p>'
+                for picture, text in zip(shown, data)]
+    items = [f"<li>{escape(sentence)}</li>" for sentence in said]
+    page.write_text("\n".join([HEAD.format(escape(name)), "<ul>", *items, "</ul>", *pictures, "</html>", ""]),
                     encoding="utf8")
     figure = Figure(figsize=(8.3, 11.7))
     lines = [f"Report card: {name}", *(f"-  {sentence}" for sentence in said)]
