@@ -181,10 +181,10 @@ NOTE = """
 **How to read it.** The KID says how far apart two sets of pictures are, as the judge sees them: 0 on average where
 nothing tells them apart, and the larger the worse. The floor is what two sets of fresh pictures give: no model can be
 expected below its interval. Compare rows of one data set and size, not cells with craters; and none with a KID from
-elsewhere, which has other features. No KID notices copies, and the networks of few pictures are here to copy. The counts
-are of samples and of the pictures they are held against, rendered from a seed that the training did not use. All
-samples: {sampler}, {steps} evaluations, no guidance. A name that ends in -1, -2, … is a moment on the way to the file
-without it.
+elsewhere, which has other features. No KID notices copies, and the networks of few pictures are here to copy. The
+counts are of samples and of the pictures they are held against, rendered from a seed that the training did not use.
+All samples: {sampler}, {steps} evaluations, no guidance. A name that ends in -1, -2, … is a moment on the way to the
+file without it.
 
 Cells: the picture is measured, not the mask beside it. Heads and digits: each label was asked for as often. Digits are
 held against real ones, which the network was trained on, for there are no others; their floor is of one part of them
