@@ -73,14 +73,16 @@ class Schedule:
         """Signal-to-noise ratio alpha_bar / (1 - alpha_bar): (T + 1,), infinite at t = 0."""
         return self.alpha_bar / (1 - self.alpha_bar)
 
-    def timesteps(self, steps, start=None, power=1.5):
+    def timesteps(self, steps, start=None, even=False):
         """The t of each step, from start (default T) down to 0: at most start + 1 different integers.
 
-        power: 1 spaces them evenly; above 1 they crowd towards 0, where the fine grain is decided (Karras et al. 2022)
+        They crowd at both ends, as a cosine does: little may go wrong at once where the noise is nearly all there is,
+        nor where the grain is decided (benchmarks/README.md has what it is worth).  even: all equally far apart.
         """
         start = self.T if start is None else start
         if not 1 <= start <= self.T or steps < 1:
             raise ValueError(f"start must lie in 1 ... {self.T} and steps be 1 or more; found {start=}, {steps=}.")
         steps = min(steps, start)
-        t = torch.arange(steps, -1, -1, dtype=torch.float64)
-        return torch.maximum(t, start * (t / steps) ** power).round().long().tolist()     # never two at one integer
+        k = torch.arange(steps, -1, -1, dtype=torch.float64)
+        t = start * (k / steps if even else (1 - torch.cos(math.pi * k / steps)) / 2)
+        return t.round().clamp(k, start - steps + k).long().tolist()      # at least 1 apart, counted from either end

@@ -122,9 +122,9 @@ def test_timesteps_go_down_to_zero_without_repeats():
                 assert all(a > b for a, b in zip(t, t[1:])) and all(type(k) is int for k in t)
     s = Schedule(linear_beta(1000))
     assert all(len(set(s.timesteps(n))) == n + 1 for n in range(1, 1001))
-    assert s.timesteps(4, power=1) == [1000, 750, 500, 250, 0]
-    assert s.timesteps(4) == [1000, 650, 354, 125, 0]          # 1000 (k / 4)^1.5
-    assert s.timesteps(1000) == s.timesteps(1000, power=1) == list(range(1000, -1, -1))
+    assert s.timesteps(4, even=True) == [1000, 750, 500, 250, 0]
+    assert s.timesteps(4) == [1000, 854, 500, 146, 0]          # 500 (1 - cos(pi k / 4))
+    assert s.timesteps(1000) == s.timesteps(1000, even=True) == list(range(1000, -1, -1))
 
 
 @pytest.mark.parametrize("steps, start", [(0, None), (-1, None), (5, 0), (5, 11), (5, -3)])

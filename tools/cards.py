@@ -66,10 +66,10 @@ def samples(model, about, n, steps):
     noise = torch.randn(shape, generator=generator)
     labels = torch.arange(n) % classes if classes else None
     model, made = model.to(memory_format=torch.channels_last), []
-    for i in range(0, n, 64):
-        net = partial(model, y=labels[i:i + 64]) if classes else model
+    for i in range(0, n, 32):
+        net = partial(model, y=labels[i:i + 32]) if classes else model
         eps_model = as_eps(net, schedule, about["target"])
-        made.append(sample(eps_model, schedule, noise[i:i + 64], steps=steps, step=dpmpp_2m_step))
+        made.append(sample(eps_model, schedule, noise[i:i + 32], steps=steps, step=dpmpp_2m_step))
     return torch.cat(made), labels
 
 

@@ -134,7 +134,7 @@ exercise(
     "timesteps", "04", "How few steps are enough?",
     "The list of times that a sampler visits in so many even steps: whole numbers from T down to 0, both included. "
     "(Here T is a multiple of steps.)",
-    truth=lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps, power=1),
+    truth=lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps, even=True),
     inputs=lambda draw: [(6, 2), (12, 4), (100, 5)],
     mistakes={
         "no end": (lambda T, steps: list(range(T, 0, -T // steps)),
@@ -151,7 +151,7 @@ exercise(
                     "There is one step too few. So many steps need one more time than that, as a fence needs one more "
                     "post than boards."),
         "crowded": (lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps),
-                    "These crowd towards 0, as the helper does by default. The task asks for even steps."),
+                    "These crowd at both ends, as the helper does by default. The task asks for even steps."),
         "from T - 1": (lambda T, steps: [max(0, t - 1) for t in range(T, -1, -T // steps)],
                        "Your times are one too small, as in programs that count from the first noisy picture. Here t "
                        "of 0 is clean and T is noise."),
