@@ -91,7 +91,7 @@ def lay_out(notebooks):
                 cell.source = here(cell.source, "notebooks", {page: f"../{target}" for page, target in pages.items()})
             if words(cell):
                 cell.metadata["mystnb"] = {"image": {"alt": " ".join(words(cell))}}
-            if "setup" in cell.metadata.get("tags", []):
+            if {"setup", "solution"} & set(cell.metadata.get("tags", [])):
                 cell.metadata["tags"] = [*cell.metadata["tags"], "hide-input"]
         nbformat.write(notebook, SOURCE / "notebooks" / path.name)
 

@@ -39,7 +39,9 @@ def clean(notebook):
     before = copy.deepcopy(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        tags = cell.metadata.get("tags", [])
+        folded = {"cellView": "form", "jupyter": {"source_hidden": True}} if "solution" in tags else {}    # Colab, Lab
+        cell.metadata = nbformat.from_dict(folded | ({"tags": tags} if tags else {}))
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = nbformat.from_dict({kind: {"alt": of["alt"]} for kind, of in output.metadata.items()
