@@ -15,6 +15,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import address  # noqa: E402
 import notebooks  # noqa: E402
 
+from helpers.check import EXERCISES  # noqa: E402
+
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
@@ -170,3 +172,26 @@ def test_the_address_stands_in_one_place():
         hosts = r"(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)"
         others = set(re.findall(hosts + r"/([\w.-]+/[\w.-]*[\w-])", text))
         assert others - {name} <= set(), f"{path.name} names {others - {name}}"
+
+
+@pages
+def test_exercises_stand_where_their_tables_say(path):
+    """Heading, task, stub and check come from helpers/check; a folded solution follows before the next heading."""
+    notebook, _ = load(path)
+    cells, heading, open_, found = notebook.cells, None, [], []
+    for before, cell in zip([None, *cells], cells):
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "markdown" and (headings := re.findall(r"^#+ (.+)", cell.source, re.M)):
+            assert not open_, f"{open_} has no solution"
+            heading = headings[-1].replace("$", "")
+        if "exercise" in tags:
+            name = re.search(r"check\.(\w+)\(my_\w+\)\Z", cell.source)[1]
+            exercise = EXERCISES[name]
+            assert cell.source.removeprefix("from helpers import check\n\n").startswith(exercise.stub + "\n\ncheck.")
+            assert exercise.page == path.stem[:2] and exercise.after == heading and exercise.task in before.source
+            assert [output.data["text/plain"].partition(".")[0] for output in cell.outputs] == [f"{name}: not done yet"]
+            open_, found = [*open_, name], [*found, name]
+        if "solution" in tags:
+            assert open_, "a solution without an exercise"
+            open_ = []
+    assert sorted(found) == sorted(name for name, exercise in EXERCISES.items() if exercise.page == path.stem[:2])
