@@ -16,6 +16,7 @@ import address  # noqa: E402
 import notebooks  # noqa: E402
 
 from helpers.check import EXERCISES  # noqa: E402
+from helpers.check.zoo import ZOO  # noqa: E402
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -186,7 +187,7 @@ def test_exercises_stand_where_their_tables_say(path):
             heading = headings[-1].replace("$", "")
         if "exercise" in tags:
             name = re.search(r"check\.(\w+)\(my_\w+\)\Z", cell.source)[1]
-            exercise = EXERCISES[name]
+            exercise = (EXERCISES | ZOO)[name]
             assert cell.source.removeprefix("from helpers import check\n\n").startswith(exercise.stub + "\n\ncheck.")
             assert exercise.page == path.stem[:2] and exercise.after == heading and exercise.task in before.source
             assert [output.data["text/plain"].partition(".")[0] for output in cell.outputs] == [f"{name}: not done yet"]
@@ -194,4 +195,4 @@ def test_exercises_stand_where_their_tables_say(path):
         if "solution" in tags:
             assert open_, "a solution without an exercise"
             open_ = []
-    assert sorted(found) == sorted(name for name, exercise in EXERCISES.items() if exercise.page == path.stem[:2])
+    assert sorted(found) == sorted(name for name, e in (EXERCISES | ZOO).items() if e.page == path.stem[:2])

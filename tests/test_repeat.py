@@ -1,4 +1,4 @@
-"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, and another state starts anew."""
+"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, another state starts anew."""
 import json
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("psutil", reason="machine facts come from psutil: pip install -e '.[bench]'")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import repeat  # noqa: E402
+import repeat
 
 
 @pytest.fixture

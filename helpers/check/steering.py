@@ -206,7 +206,7 @@ exercise(
 
 pixels = lambda shape: math.prod(shape)
 exercise(
-    "bits_per_dim", "08", "How surprised was the model?",
+    "bits_per_dim", "08", "What grain costs",
     "nll (B,) is how surprised a model is by each picture: minus the natural logarithm of its density, for values in "
     "[-1, 1]. Give bits per dimension (B,) for the same pictures with values from 0 to 255; shape is (C, H, W). One "
     "value counts as one dimension, and stretching the range makes each density smaller.",
