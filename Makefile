@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-data test-kill bench test-colab test-floor test-latest course site notebooks lint figure weights cards address clean
+.PHONY: help lab test test-data test-kill test-repeat bench test-colab test-floor test-latest test-browser course site notebooks student instructor rehearse kit doctor lint figure weights cards address clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadat
 test-kill: .venv/.test  ## kill a training fifty times, see that nothing is lost
 	KILLS=50 $(BIN)/python -m pytest tests/test_train.py -k kill
 
+test-repeat: .venv/.test .venv/.bench  ## the unit tests twenty times, each notebook five times, and the counts kept
+	$(BIN)/python tools/repeat.py
+
 test-colab: .venv-colab/.ready  ## every notebook as Colab runs it, with Colab's versions; NOTEBOOKS=02_forward_noising only these
 	.venv-colab/bin/python tools/colab.py $(NOTEBOOKS)
 
@@ -34,6 +37,9 @@ test-latest:     ## every test with the newest versions of everything, taken ane
 	$(PYTHON) -m venv .venv-latest
 	.venv-latest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[test]"
 	.venv-latest/bin/python -m pytest
+
+test-browser: .venv/.test .venv/.lab .venv/.browser .venv-colab/.ready  ## every widget in Chromium, in both front ends; PAGES="04 05" only these, PAGES=all whole pages
+	COURSE_BROWSER="$(or $(PAGES),1)" $(BIN)/python -m pytest tests/browser
 
 bench: .venv/.bench  ## measure every claim beside its bar, an hour and a half; QUICK=1: ten minutes; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
@@ -47,6 +53,21 @@ site: .venv/.test .venv/.site  ## the saved notebooks as a site in build/site, a
 
 notebooks: .venv/.test  ## run all notebooks and rewrite their saved outputs in place
 	$(BIN)/python tools/notebooks.py in-place
+
+student: .venv/.test  ## the notebooks for a class in build/student: no outputs, stubs untouched, solutions out of sight
+	$(BIN)/python tools/classroom.py student
+
+instructor: .venv/.test  ## the notebooks for teachers in build/instructor: answers, known mistakes, wrong ideas, times
+	$(BIN)/python tools/classroom.py instructor
+
+rehearse: .venv/.test  ## Run-All of the student notebooks as they stand; PAGES="02 05" only these
+	$(BIN)/python tools/classroom.py rehearse $(PAGES)
+
+kit: .venv/.test .venv/.kit  ## the instructor's kit, one zip in build/ that works without a network
+	$(BIN)/python tools/kit.py
+
+doctor:          ## is this machine ready for the course, and how long will each page take?
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/doctor.py
 
 figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py

@@ -19,7 +19,7 @@ STYLE = """.bd-page-width { max-width: 104rem; }
 .bd-main .bd-content .bd-article-container { max-width: 72rem; }
 div.highlight pre { font-size: 0.75rem; }
 """                                                    # so that lines of 120 characters find room on a wide screen
-PAGES = {"README.md": "index.md", "data/README.md": "data.md"}          # what stands beside the notebooks
+PAGES = {"README.md": "index.md", "notebooks/glossary.md": "glossary.md", "data/README.md": "data.md"}
 
 
 def configuration():
@@ -42,10 +42,15 @@ def configuration():
 
 
 def contents(notebooks):
-    """The table of contents: the front page, the notebooks in their order, the data."""
+    """The table of contents: the front page, the notebooks in their order, the glossary, the data."""
     return {"format": "jb-book", "root": "index",
             "parts": [{"caption": "Notebooks", "chapters": [{"file": f"notebooks/{path.stem}"} for path in notebooks]},
-                      {"caption": "More", "chapters": [{"file": "data"}]}]}
+                      {"caption": "More", "chapters": [{"file": "glossary"}, {"file": "data"}]}]}
+
+
+def slug(anchor):
+    """The name that a site gives to a heading, from the one that Jupyter gives it: Why-spoil-it? -> why-spoil-it."""
+    return re.sub(r"[^\w-]", "", re.sub(r"\$[^$]*\$", "", anchor)).lower()
 
 
 def here(text, folder, shown):
@@ -59,6 +64,7 @@ def here(text, folder, shown):
             return match[0]
         path = (ROOT / folder / target).resolve().relative_to(ROOT).as_posix()
         if path in shown:
+            anchor = slug(anchor) if path.endswith(".ipynb") else anchor
             return f"{match[1]}({shown[path]}{'#' + anchor if anchor else ''})"
         view = "tree" if (ROOT / path).is_dir() else "blob"
         return f"{match[1]}(https://github.com/{course()['repository']}/{view}/{course()['branch']}/{path})"
