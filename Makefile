@@ -38,8 +38,8 @@ test-latest:     ## every test with the newest versions of everything, taken ane
 	.venv-latest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[test]"
 	.venv-latest/bin/python -m pytest
 
-test-browser: .venv/.test .venv/.lab .venv/.browser .venv-colab/.ready  ## every widget in Chromium, in both front ends; PAGES="04 05" only these, PAGES=all whole pages
-	COURSE_BROWSER="$(or $(PAGES),1)" $(BIN)/python -m pytest tests/browser
+test-browser: .venv/.test .venv/.lab .venv/.browser .venv-colab/.ready  ## widgets in Chromium, in both front ends; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
+	COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
 bench: .venv/.bench  ## measure every claim beside its bar, an hour and a half; QUICK=1: ten minutes; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))

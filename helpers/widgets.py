@@ -1,5 +1,15 @@
 """Figures to play with.  Where nothing is live (GitHub, a printed page) the first figure stands in their place."""
+import base64
+from html import escape
+
 import ipywidgets
+
+
+def as_html(picture):
+    """The <img> of a plot.Picture, with its words as alternative text: ipywidgets.Image has no place for them."""
+    width, height = (int.from_bytes(picture.png[k:k + 4], "big") for k in (16, 20))      # of a PNG: nothing jumps
+    return (f'<img src="data:image/png;base64,{base64.b64encode(picture.png).decode()}" alt="{escape(picture.alt)}" '
+            f'width="{width}" height="{height}" decoding="sync" style="max-width: 100%; height: auto">')
 
 
 class Explorer:
@@ -12,8 +22,7 @@ class Explorer:
     def __init__(self, draw, buttons=(), **controls):
         self.draw, self.controls = draw, controls
         self.first = draw(**self.values())
-        fit = {"max_width": "100%", "object_fit": "contain"}
-        self.image = ipywidgets.Image(value=self.first.png, format="png", layout=fit)
+        self.image = ipywidgets.HTML(as_html(self.first))
         self.message = ipywidgets.Label()
         self.box = ipywidgets.VBox([ipywidgets.HBox([*buttons, *controls.values()], layout={"flex_flow": "row wrap"}),
                                     self.image, self.message])
@@ -25,7 +34,7 @@ class Explorer:
 
     def redraw(self, change=None):
         try:
-            self.image.value, self.message.value = self.draw(**self.values()).png, ""
+            self.image.value, self.message.value = as_html(self.draw(**self.values())), ""
         except ValueError as error:
             self.message.value = str(error)
 

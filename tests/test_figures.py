@@ -106,7 +106,15 @@ def test_a_slider_redraws_the_figure():
     figure.controls["level"].value = 0.5
     assert figure.image.value != before
     figure.controls["level"].value = 0.0
-    assert figure.image.value == before == figure.first.png
+    assert figure.image.value == before and base64.b64encode(figure.first.png).decode() in before
+
+
+def test_the_figure_of_a_widget_has_its_words_and_its_size():
+    picture = plot.panels([[GREY]], 'a "grey" square')
+    html = widgets.as_html(picture)
+    assert 'alt="a &quot;grey&quot; square"' in html
+    width, height = Image.open(io.BytesIO(picture.png)).size
+    assert f'width="{width}" height="{height}"' in html
 
 
 def test_a_mistake_is_a_sentence_and_the_last_figure_stays():
