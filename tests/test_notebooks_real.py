@@ -18,6 +18,7 @@ CASES = {                                                      # the most tellin
     "03-craters": ("03_training", dict(data=DATA / "craters_98/images", minutes=0.3)),
     "04-craters": ("04_reverse_sampling", dict(data=DATA / "craters_98/images")),
     "05-photograph": ("05_denoise_your_image", dict(data=DATA / "exif_mit/Portrait_6.jpg", channels=3, samples=64)),
+    "07-mni": ("07_brain_slices_ddim", dict(data=DATA / "mni152_adni_layout", turns=0, minutes=0.5)),
     "02-colour": ("02_forward_noising", dict(data=DATA / "exif_mit", channels=3)),
     "01-stack": ("01_unet_segmentation", dict(data=TRAINING, heldout=TESTING)),
     "01-folders": ("01_unet_segmentation",
@@ -30,7 +31,6 @@ CASES = {                                                      # the most tellin
     "04-sprites": ("04_reverse_sampling", dict(data=DATA / "sprites_cc0", channels=3, size=32)),
     "06-craters": ("06_good_or_copied", dict(data=DATA / "craters_98/images")),
     "06-sprites": ("06_good_or_copied", dict(data=DATA / "sprites_cc0", channels=3, size=32)),
-    "07-mni": ("07_brain_slices_ddim", dict(data=DATA / "mni152_adni_layout", turns=0, minutes=0.5)),
     "05-craters": ("05_denoise_your_image", dict(data=DATA / "craters_98/images", samples=64)),
     "08-craters": ("08_what_it_is_good_for", dict(data=DATA / "craters_98/images")),
 }
