@@ -256,8 +256,9 @@ def cells(*words):
     return [text for text in texts if any(word in text for word in words)]
 
 
-NEEDED = ("data = None", "def draw", "moon = ", "judge, _", "= env.find_weights", "import nearest", "def closeness",
-          "def left_out", "def memorisation", "known = {", "def forge", "explore(forge", "sheets = list", "def inspect")
+NEEDED = ("data = None", "def draw", "moon = ", "judge, _", "= env.find_weights", "def nearest", "import best_turn",
+          "def closeness", "def left_out", "def memorisation", "known = {", "def forge", "explore(forge",
+          "sheets = list", "def inspect")
 
 
 class NoAsserts(ast.NodeTransformer):
