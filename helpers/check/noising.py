@@ -132,6 +132,9 @@ exercise(
                  "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
         "mean of pixels": (lambda pred, target: (2 * pred * target / (pred + target)).mean((1, 2)),
                            "You divide in each pixel and average then. First add up the areas, then divide once."),
+        "twice IoU": (of_areas(lambda i, p, q, n: 2 * i / (p + q - i)),
+                      "You divide by the area that the two cover together, and a perfect mask would score 2. Here the "
+                      "two areas are added up."),
     })
 
 double = lambda x, mode="nearest": F.interpolate(x, scale_factor=2, mode=mode)
@@ -174,7 +177,9 @@ exercise(
                 "You subtract the sum of the betas. Remember the price that is lowered twice by 10 %: each step takes "
                 "its part of what is still there."),
         "beta": (lambda beta: beta.cumprod(0),
-                 "You multiply the betas, which are the noise of each step. What survives a step is the rest."),
+                 "Nothing is left, from the start on: you multiply the betas, which are the noise of each step, or "
+                 "your product starts from 0. What survives a step is the rest, and before the first step all is "
+                 "there."),
         "alpha": (lambda beta: 1 - beta,
                   "This is alpha, what each single step leaves. How much is left after all the steps so far?"),
         "exponential": (lambda beta: (-beta.cumsum(0)).exp(),
@@ -212,6 +217,8 @@ exercise(
                     "The two weights are swapped: almost all of the picture should survive one small step."),
         "weights sum to 1": (lambda x, beta, z: (1 - beta**0.5) * x + beta**0.5 * z,
                              "Your two weights add up to 1. It is their squares that must, since variances add."),
+        "deviation": (lambda x, beta, z: (1 - beta**2)**0.5 * x + beta * z,
+                      "You take beta for the standard deviation of the noise. It is the variance."),
     })
 
 
@@ -350,6 +357,13 @@ exercise(
         "whole turns": (lambda t, dim: embedding(2 * math.pi * t, dim),
                         "Your waves turn whole circles: there is a factor of two pi too many. The angle is t times the "
                         "frequency."),
+        "interleaved, sines first": (lambda t, dim: embedding(
+                                         t, dim, order=lambda p: torch.stack(p[::-1], -1).flatten(1)),
+                                     "Sines and cosines take turns, as in the paper. Here all cosines come first, then "
+                                     "all sines."),
+        "falling twice": (lambda t, dim: embedding(t, dim, sign=-2),
+                          "Your frequencies fall too fast, as if each factor were taken twice. The last one should "
+                          "stay above one ten-thousandth."),
     })
 
 net = lambda x, t: 0.6 * x + 0.07 * torch.as_tensor(t).reshape(-1, 1, 1, 1) * x.roll(1, -1)**2       # reacts to x and t
@@ -436,4 +450,11 @@ exercise(
         "columns": (lambda xt, t, eps, alpha_bar: (xt - (1 - alpha_bar[t])**0.5 * eps) / alpha_bar[t]**0.5,
                     "Each column of pixels got a time of its own, and each picture should. Give the weights as many "
                     "axes as the pictures have."),
+        "brackets in front": (per_picture(lambda x, e, a: x / a**0.5 - (1 - a)**0.5 * e),
+                              "Only x_t is rescaled, and then the noise is taken off as it was before: a pair of "
+                              "brackets is missing."),
+        "noise without root": (per_picture(lambda x, e, a: (x - (1 - a) * e) / a**0.5),
+                               "The picture is rescaled well, but the weight of the noise is still a variance."),
+        "divisor without root": (per_picture(lambda x, e, a: (x - (1 - a)**0.5 * e) / a),
+                                 "The noise is gone, but then you divide by a variance."),
     })

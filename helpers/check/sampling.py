@@ -66,13 +66,20 @@ exercise(
                      "factor."),
         "noised anew": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
                         "You put fresh noise on the guess and forget where you are: x_t takes no part."),
+        "alpha of one step": (lambda xt, x0, t, s, alpha_bar, z: (
+                                  blend(xt, x0, alpha_bar[t], alpha_bar[s], alpha_bar[t] / alpha_bar[t - 1])
+                                  + std(xt, x0, alpha_bar[t], alpha_bar[s], alpha_bar[t] / alpha_bar[t - 1]) * z),
+                              "Your alpha is that of the single step t. Where steps are left out, it is what survives "
+                              "on the whole way from s to t."),
+        "half a root": (posterior(blend, lambda xt, x0, a_t, a_s, alpha: (1 - a_s) / (1 - a_t) * (1 - alpha)**0.5),
+                        "Your root covers only a part of the variance: a pair of brackets is missing."),
     })
 
 deviation = lambda formula: lambda t, s, alpha_bar: formula(alpha_bar[t], alpha_bar[s]).item()
 exercise(
     "last_step", "04", "One step of DDPM",
-    "The standard deviation of the noise that a DDPM step from t to s adds, one number. Work out what it becomes in "
-    "the last step.",
+    "The standard deviation of the noise that a DDPM step from t to s adds, any s below t, one number. (Work out for "
+    "yourself what it becomes in the last step, where s is 0.)",
     truth=lambda t, s, alpha_bar: (seeded(samplers.ddpm_step, known(alpha_bar), torch.zeros(1), torch.zeros(1), t, s)
                                    / fresh(1)).item(),
     inputs=lambda draw: [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR)],
@@ -91,6 +98,12 @@ exercise(
                               "Your alpha is upside down. It is what survives from s to t, so it lies below 1."),
         "picture": (deviation(lambda a_t, a_s: (a_s / a_t * (1 - a_t / a_s))**0.5),
                     "Your fraction compares what is left of the picture. Compare the noise at s with the noise at t."),
+        "the last alone": (lambda t, s, alpha_bar: 0.0,
+                           "This is right for the last step alone. Asked for is what any step adds, from t to s."),
+        "forward step, but for the end": (lambda t, s, alpha_bar: (1 - alpha_bar[t] / alpha_bar[s]).item()**0.5
+                                          * (s > 0),
+                                          "The last step is right, but the others have the noise of the forward step. "
+                                          "A factor is missing, and with it the end comes right by itself."),
     })
 
 
@@ -128,6 +141,14 @@ exercise(
                         "contrast; DDIM keeps all of the guessed noise that belongs to s."),
         "only one step": (lambda xt, x0, t, s, alpha_bar: samplers.ddim_step(known(alpha_bar), xt, x0, t, t - 1),
                           "You step to the t just below, whatever s is. Steps may be left out, so use s."),
+        "no roots at all": (lambda xt, x0, t, s, alpha_bar: alpha_bar[s] * x0 + (1 - alpha_bar[s]) * (
+                                xt - alpha_bar[t] * x0) / (1 - alpha_bar[t]),
+                            "All roots are missing: you split x_t and put it together again with variances."),
+        "not divided": (lambda xt, x0, t, s, alpha_bar: mixed(x0, xt - alpha_bar[t]**0.5 * x0, alpha_bar[s]),
+                        "What you take for the noise is still as weak as it lies in x_t. Divide it by its weight "
+                        "there."),
+        "guess in full": (lambda xt, x0, t, s, alpha_bar: mixed(x0, (xt - x0) / (1 - alpha_bar[t])**0.5, alpha_bar[s]),
+                          "You take the guess off x_t in full, but x_t holds the picture weakened."),
     })
 
 exercise(
@@ -155,6 +176,9 @@ exercise(
         "from T - 1": (lambda T, steps: [max(0, t - 1) for t in range(T, -1, -T // steps)],
                        "Your times are one too small, as in programs that count from the first noisy picture. Here t "
                        "of 0 is clean and T is noise."),
+        "stride": (lambda T, steps: list(range(T, -1, -steps)),
+                   "You go down by the number of steps each time. It says how many steps there are; how long is "
+                   "each?"),
     })
 
 restorer = lambda x, t: 0.8 * x - 0.03 * t * x.roll(1, -1)**2
@@ -184,6 +208,8 @@ exercise(
                   "This is the noisy picture. Now take the noise off it."),
         "swapped": (denoised(lambda x, e, a: mixed(e, x, a)),
                     "Picture and noise have each other's weight when you noise the picture."),
+        "added in full": (denoised(lambda x, e, a: x + e),
+                          "You just add the noise, the same at every t. Jump to t instead: both parts have weights."),
     })
 
 # ---------------------------------------------------------------------------------------------------------------- 05
@@ -242,6 +268,10 @@ exercise(
                  "One too late. Lists begin with the clean picture, so an index is a t already."),
         "early": (nearest_time(strength, -1),
                   "One too early. Entry t of the list belongs to t itself."),
+        "first above": (lambda s, alpha_bar: (strength(alpha_bar.double()) > s).nonzero()[0].item(),
+                        "You take the first t that is noisier. The one before it may be nearer."),
+        "last below": (lambda s, alpha_bar: (strength(alpha_bar.double()) <= s).sum().item() - 1,
+                       "You take the last t that is not noisier. The next one may be nearer."),
     })
 
 many = lambda draw: [(draw(3, 1, 1, 2),), (draw(5, 2, 3, 4),)]
@@ -302,21 +332,21 @@ apart = lambda queries, references: queries.flatten(1)[:, None] - references.fla
 distances = lambda queries, references: apart(queries, references).norm(dim=2)
 
 
-def mmd(a, b, power=3, plus=1, scaled=True, unbiased=True, cross=2):
+def mmd(a, b, power=3, plus=1, scaled=True, unbiased=True, cross=2, fewer=1):
     """The squared maximum mean discrepancy, with whatever can go wrong."""
     a, b = a.double(), b.double()
     kernel = lambda x, y: (x @ y.T / (x.shape[1] if scaled else 1) + plus)**power
     def within(x):
         k = kernel(x, x)
-        return (k.sum() - k.trace()) / (len(x) * (len(x) - 1)) if unbiased else k.mean()
+        return (k.sum() - k.trace()) / (len(x) * (len(x) - fewer)) if unbiased else k.mean()
     return (within(a) + within(b) - cross * kernel(a, b).mean()).item()
 
 
 exercise(
     "kid", "06", "Two clouds of points",
     "The unbiased squared distance of two sets of features a (N, D), b (M, D) under the cubic kernel, one number: what "
-    "the pictures of a set have in common with each other, never with themselves, for both sets, less twice what they "
-    "have in common across. The kernel is (x·y / D + 1) to the third.",
+    "the pictures of a set have in common with each other on average, never with themselves, for both sets, less twice "
+    "what they have in common across, on average. The kernel is (x·y / D + 1) to the third.",
     truth=lambda a, b: metrics.kid(a, b, draws=1)[0],
     inputs=lambda draw: [(draw(2, 2), draw(2, 2)), (draw(5, 3, high=2), draw(4, 3))],
     mistakes={
@@ -340,6 +370,12 @@ exercise(
                   "distance."),
         "root": (lambda a, b: math.copysign(abs(mmd(a, b))**0.5, mmd(a, b)),
                  "You took a root. KID stays squared; an unbiased estimate may well fall below 0."),
+        "divided by all pairs": (lambda a, b: mmd(a, b, fewer=0),
+                                 "The pairs of a picture with itself are left out of your sum, but you divide as if "
+                                 "they were in it. How many pairs are left?"),
+        "never below 0": (lambda a, b: max(mmd(a, b), 0.0),
+                          "You cut off what lies below 0. But two sets of one source should give 0 on average, so "
+                          "sometimes less."),
     })
 
 
@@ -430,6 +466,13 @@ exercise(
         "all pictures": (against(lambda d, k: d[:, 0] / d[:, 1:k + 1].mean()),
                          "You compare with the neighbours of all pictures. Each picture has a neighbourhood of its "
                          "own."),
+        "one too few": (against(lambda d, k: d[:, 0] / d[:, 1:k].mean(1)),
+                        "You take one neighbour too few: k of them come after the nearest."),
+        "nearest too": (against(lambda d, k: d[:, 0] / d[:, :k + 1].mean(1)),
+                        "The next k are there, but the nearest is in the mean, too. It would be compared with itself."),
+        "nearest left out": (against(lambda d, k: d[:, 1] / d[:, 2:k + 2].mean(1)),
+                             "You leave the nearest out, as if each picture were among its own references. It is the "
+                             "very one that counts."),
     })
 
 below = lambda limit: lambda made, held_out: (made < limit(made, held_out)).double().mean().item()
@@ -461,4 +504,7 @@ exercise(
                       "You count held-out pictures. They only set the limit; count the generated ones."),
         "share of held out": (lambda made, held_out: (made < held_out.min()).sum().item() / len(held_out),
                               "You divide by the number of held-out pictures. It is a share of the generated ones."),
+        "pairs": (lambda made, held_out: (made[:, None] < held_out).double().mean().item(),
+                  "You average over all pairs. A generated picture counts in full if it lies closer than all held-out "
+                  "ones, and else not at all."),
     })

@@ -53,6 +53,11 @@ exercise(
                           "is already part of x_t."),
         "guess": (climb(lambda xt, x0, e, a_t, a_u: x0),
                   "This is the guess of the clean picture. Inversion goes the other way."),
+        "noise added in full": (climb(lambda xt, x0, e, a_t, a_u: (a_u / a_t)**0.5 * xt + (1 - a_u)**0.5 * e),
+                                "You add all the noise that there is at u, but x_t brings a part of it along."),
+        "still weak": (climb(lambda xt, x0, e, a_t, a_u: a_u**0.5 * (xt - (1 - a_t)**0.5 * e) + (1 - a_u)**0.5 * e),
+                       "The noise is off, but the picture behind it is still as weak as it was at t. Undo that before "
+                       "you weaken it to u."),
     })
 
 
@@ -94,6 +99,12 @@ exercise(
                         a, b, u, weights=lambda u, w: (torch.cos((1 - u) * w), torch.cos(u * w))),
                     "Your weights are cosines. At the start b should have no weight at all: which function is 0 "
                     "there?"),
+        "length 1": (lambda a, b, u: great_circle(*(x / x.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) for x in (a, b)),
+                                                  u),
+                     "You mix the noises after bringing them to length 1, and so the result is far too weak. Only the "
+                     "angle needs that."),
+        "cosine for angle": (lambda a, b, u: great_circle(a, b, u, lambda x, y, cos: cos),
+                             "You take the cosine for the angle itself. Undo the cosine first."),
     })
 
 exercise(
@@ -122,6 +133,9 @@ exercise(
                     "The scale has no effect: this is the guess with the label as it is."),
         "average": (lambda eps, eps_without, scale: (eps_without + scale * eps) / (1 + scale),
                     "You average the two guesses, so the result always lies between them. Guidance goes beyond."),
+        "taken off in full": (lambda eps, eps_without, scale: scale * eps - eps_without,
+                              "You take the guess without the label off in full. At a scale of 1 the guess with the "
+                              "label should come out."),
     })
 
 
@@ -202,6 +216,10 @@ exercise(
                   "The known pixels have the noise of one step below t, and the others that of t."),
         "noise only": (pasted(lambda x, e, a: (1 - a)**0.5 * e),
                        "You put in the noise without the picture."),
+        "masked first": (lambda xt, x0, mask, t, eps, alpha_bar: mixed(mask * x0, eps, alpha_bar[t]) + (1 - mask) * xt,
+                         "You mask before you noise, so xt gets further noise where it should stay as it is."),
+        "all noised": (lambda xt, x0, mask, t, eps, alpha_bar: mixed(mask * x0 + (1 - mask) * xt, eps, alpha_bar[t]),
+                       "You noise xt as well, and it is as noisy as it should be already. Noise x0 alone."),
     })
 
 pixels = lambda shape: math.prod(shape)
@@ -232,6 +250,10 @@ exercise(
                   "This is the mean over the batch. Each picture is to have its own number."),
         "sign": (lambda nll, shape: -nll / pixels(shape) / math.log(2) + math.log2(127.5),
                  "The sign of the surprise is wrong: it comes with its minus already."),
+        "stretching in nats": (lambda nll, shape: nll / pixels(shape) / math.log(2) + math.log(127.5),
+                               "The surprise is in bits, but the stretching is still in nats."),
+        "stretched once": (lambda nll, shape: (nll + math.log(127.5)) / pixels(shape) / math.log(2),
+                           "You count the stretching once for the whole picture. Every value of it is stretched."),
     })
 
 shrink = lambda x: F.avg_pool2d(x, 2)
@@ -261,6 +283,11 @@ exercise(
                      "You go only half of the way, so the means are still not those of the small picture."),
         "largest": (lambda x, low: x + F.interpolate(low - F.max_pool2d(x, 2), scale_factor=2),
                     "You compare with the brightest of four pixels. The small picture holds their means."),
+        "smooth": (lambda x, low: x + F.interpolate(low - shrink(x), scale_factor=2, mode="bilinear"),
+                   "You blend between neighbours while you enlarge what is lacking. All four pixels get the same."),
+        "tiled": (lambda x, low: x + (low - shrink(x)).repeat(1, 1, 2, 2),
+                  "You lay what is lacking down four times, side by side. Each of its pixels belongs to four "
+                  "neighbours."),
     })
 
 
@@ -308,4 +335,8 @@ exercise(
         "alpha_bar": (lambda x0, guess, t, s, alpha_bar: (alpha_bar[s] - alpha_bar[t]) / 2 * (
                           (x0 - guess)**2).flatten(1).sum(1),
                       "You use alpha_bar. The ratio compares it with the noise that is there beside it."),
+        "root": (cost(lambda t, s: (s - t) / 2, lambda squares: squares.flatten(1).sum(1)**0.5),
+                 "You took a root of the summed squares. Leave them as they are."),
+        "bits": (cost(lambda t, s: (s - t) / 2 / math.log(2)),
+                 "These are bits. Asked for are nats, as the formula gives them."),
     })

@@ -288,9 +288,11 @@ mend("follow", "Exhibit 2: nothing but grey", "Of the weights of average keep th
      inputs=lambda _: [(small(1), small(2), 0.9), (small(3), small(4), 0.75)],
      mistakes={
          "the bug": (broken_follow, STILL + "After the call the average holds what it held before. In a loop, a = … "
-                     "gives a new tensor the name a; the weights do not notice."),
+                     "only gives a new tensor the name a, as a new entry in a state_dict only changes the dictionary; "
+                     "the weights do not notice."),
          "swapped": (moved(lambda a, w, d: (1 - d) * a + d * w), "The shares are swapped: the average should be slow."),
-         "copied": (moved(lambda a, w, d: w), "The average is now the model itself. It should remember."),
+         "copied": (moved(lambda a, w, d: w), "What you return has the very weights of the model. The average should "
+                   "remember."),
          "half": (moved(lambda a, w, d: (a + w) / 2), "You take half of each, whatever decay says."),
          "added": (moved(lambda a, w, d: d * a + w), "The weights are added in full, and so the average grows."),
          "faded": (moved(lambda a, w, d: d * a), "The average fades to nothing: something has to be added."),
@@ -338,6 +340,10 @@ WRONG_STEPS = {
     "first ones too": (lambda schedule, xt, x0, t, s: with_noise(lambda a_t, a_s, alpha: (1 - alpha) ** 0.5 * (s > 0) *
                                                                  (t < schedule.T))(schedule, xt, x0, t, s),
                        "The end is right now, but some other step has lost its noise."),
+    "where it begins": (lambda schedule, xt, x0, t, s: with_noise(lambda a_t, a_s, alpha: (1 - alpha) ** 0.5 *
+                                                                  (t > 1))(schedule, xt, x0, t, s),
+                        "The step from 1 to 0 adds no noise now. But with steps left out, the last one begins at a "
+                        "larger t: ask where a step arrives, not where it begins."),
     "no noise": (with_noise(lambda *a: 0), "Now no step adds any noise. DDPM needs it everywhere but at the very end."),
     "twice rooted": (with_noise(lambda *a: posterior(*a) ** 0.25), "One root too many."),
     "all the noise": (with_noise(lambda a_t, a_s, alpha: (1 - a_s) ** 0.5),
@@ -442,17 +448,21 @@ WRONG_LOSSES = {
     "one time": (broken_times, "All pictures of the batch share one t. Draw as many as there are pictures."),
     "not asked once": (asked_twice, "Ask the network once for a batch, no more and no less."),
     "time out of range": (loss_of(times=lambda T, n: torch.randint(0, T + 1, (n,))),
-                          "Your times include some outside of 1 … T. At 0 there is nothing to be guessed."),
+                          "Some of the times that the network is told lie outside of 1 … T. At 0 there is nothing "
+                          "to be guessed."),
     "last time missing": (loss_of(times=lambda T, n: torch.randint(1, T, (n,))),
                           "Your times never reach T, and there sampling begins. The upper end of randint is left out."),
     "not the noise of t": (loss_of(noisy=lambda schedule, x0, t: x0 + schedule.q_sample(0 * x0, t)),
-                           "What the network is shown is no x_t of the time that it is told. Use q_sample."),
+                           "What the network is shown does not look like x_t at the times that it is told. Draw the "
+                           "times at random, give the same ones to q_sample and to the network, and each pixel noise "
+                           "of its own."),
     "noise as target": (loss_of(target=lambda schedule, xt, x0, t: schedule.predict_eps(xt, t, x0)),
                         "You compare the guess with the noise. This network guesses the picture."),
     "noisy as target": (loss_of(target=lambda schedule, xt, x0, t: xt),
                         "You compare the guess with the noisy picture, which the network has before its eyes."),
     "per picture": (loss_of(score=lambda guess, x0: (guess - x0).square().mean((1, 2, 3))),
-                    "You have one number for each picture. Training goes downhill on a single number."),
+                    "Return a single number for the whole batch, and leave it in a tensor: training goes downhill on "
+                    "it."),
     "another number": (loss_of(score=F.l1_loss), "What is shown to the network is right, but the number is not the "
                        "mean of the squared errors."),
 }
@@ -502,8 +512,8 @@ mend("split", "Exhibit 8: top marks", "Of the pictures (N, C, H, W) held are kep
      "return (training pictures, held-out pictures).", truth=cut(lambda x, held: (x[held:], x[:held])), read=divided,
      inputs=lambda _: [(torch.arange(60.0).reshape(60, 1, 1, 1), 12)],
      mistakes={
-         "the bug": (broken_split, STILL + "Some pictures are in both sets: one is cut from the shuffled pictures, the "
-                     "other from the pictures as they were."),
+         "the bug": (broken_split, STILL + "Some pictures are in both sets: the two are not cut from one and the same "
+                     "order, or not at one and the same place."),
          "swapped": (cut(lambda x, held: (x[:held], x[held:])), "The two sets have changed places: first the training "
                      "pictures, then those held out."),
          "wrong size": (cut(lambda x, held: (x[held // 2:], x[:held // 2])), "No picture is in both sets now, but held "
