@@ -47,7 +47,8 @@ exercise(
     "groups (N,) says which slice each picture was cut from. Give True for each held-out picture, False for the "
     "others, (N,): those of the slices with the largest numbers; of the slices a share, rounded, but at least one.",
     truth=lambda groups, share: held_out(groups, share),
-    inputs=lambda draw: [(torch.tensor([1, 0, 2, 1, 2, 0]), 0.1), (SLICES, 0.4), (SLICES + 2, 0.2), (SLICES, 0.1)],
+    inputs=lambda draw: [(torch.tensor([1, 0, 2, 1, 2, 0]), 0.1), (SLICES, 0.4), (SLICES + 2, 0.2), (SLICES, 0.1),
+                         (SLICES + 20, 0.35)],
     mistakes={
         "by picture": (last_pictures,
                        "You put the last pictures aside, whatever slice they come from. Pictures of one slice now "

@@ -391,7 +391,8 @@ exercise(
     "one number. A point lies among them if it is no farther from one of them than that one's own k-th neighbour.",
     truth=lambda real, made, k: metrics.precision_recall(real, made, k)[1],
     inputs=lambda draw: [(torch.tensor([[0.2], [0.9], [2.2], [5.0]]), torch.tensor([[0.0], [0.4], [1.0], [2.0]]), 1),
-                         (draw(12, 2, low=-1.5, high=1.8), draw(13, 2), 3), (draw(15, 2), draw(15, 2, low=0), 2)],
+                         (draw(12, 2, low=-1.5, high=1.8), draw(13, 2), 3), (draw(15, 2), draw(15, 2, low=0), 2),
+                         (torch.tensor([[1.0], [3.5], [4.0], [5.5]]), torch.arange(4.0)[:, None], 1)],
     mistakes={
         "precision": (lambda real, made, k: metrics.precision_recall(real, made, k)[0],
                       "This is the share of the made pictures that lie among the real ones. Recall asks the other way "
