@@ -77,7 +77,7 @@ class Schedule:
         """The t of each step, from start (default T) down to 0: at most start + 1 different integers.
 
         They crowd at both ends, as a cosine does: little may go wrong at once where the noise is nearly all there is,
-        nor where the grain is decided (benchmarks/README.md has what it is worth).  even: all equally far apart.
+        nor where the grain is decided (`make bench BAR=2` measures what it is worth).  even: all equally far apart.
         """
         start = self.T if start is None else start
         if not 1 <= start <= self.T or steps < 1:

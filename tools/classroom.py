@@ -27,7 +27,6 @@ from helpers import check  # noqa: E402
 
 EXERCISES = check.EXERCISES | check.zoo.ZOO
 KIT = ROOT / "tools" / "kit"                                   # the texts of the instructor's kit
-FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}      # JupyterLab's word for it, and Colab's
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
 
@@ -115,7 +114,7 @@ def student(notebook, folder=None):
         if tagged(cell, "solution"):
             cell.source = imported(cell.source)
             more = re.search(r"(?m)^(?!from |import |\s*$)", cell.source)         # than imports, which may be seen
-            cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} | (FOLDED if more else {}))
+            cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} | (notebooks.FOLDED if more else {}))
     return copied
 
 

@@ -24,6 +24,7 @@ from nbconvert import HTMLExporter
 ROOT = Path(__file__).resolve().parent.parent
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}      # Colab's word for it, and JupyterLab's
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js_requirejs %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
@@ -40,7 +41,7 @@ def clean(notebook):
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        folded = {"cellView": "form", "jupyter": {"source_hidden": True}} if "solution" in tags else {}    # Colab, Lab
+        folded = FOLDED if "solution" in tags else {}
         cell.metadata = nbformat.from_dict(folded | ({"tags": tags} if tags else {}))
         for output in cell.get("outputs", []):
             if "metadata" in output:

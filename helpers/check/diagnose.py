@@ -185,6 +185,7 @@ class Patient:
 
 
 def see_range(pictures, **_):
+    """Whether the pictures lie in [-1, 1], on both sides of 0."""
     name, expected = "range of the pictures", "from -1, black, to 1, white"
     low, high = pictures.min().item(), pictures.max().item()
     if not bool(torch.isfinite(pictures).all()):
@@ -198,6 +199,7 @@ def see_range(pictures, **_):
 
 
 def see_loss(patient, pictures, result, seed, **_):
+    """Whether the loss at each t lies in its band: see ceiling() and floor()."""
     name, expected = "loss at each t", "below what the best filter reaches (Wiener's), with some room"
     if len(pictures) < 2:
         return Row(name, None, "two pictures or more are needed for the band", expected)
@@ -223,6 +225,7 @@ def see_loss(patient, pictures, result, seed, **_):
 
 
 def see_time(patient, pictures, seed, **_):
+    """Whether the answer changes with t."""
     name, expected = "knows the time", "another t, another answer"
     T, x0 = patient.schedule.T, some(pictures, 8)
     xt = patient.schedule.q_sample(x0, T // 2, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
@@ -236,6 +239,7 @@ def see_time(patient, pictures, seed, **_):
 
 
 def see_company(patient, pictures, seed, **_):
+    """Whether a picture gets the same answer alone and in a batch."""
     name, expected = "minds its own picture", "alone or in a batch, the same answer"
     T, x0 = patient.schedule.T, some(pictures, 8)
     if len(x0) < 2:
@@ -250,6 +254,7 @@ def see_company(patient, pictures, seed, **_):
 
 
 def see_one_batch(patient, pictures, seed, steps=40, **_):
+    """Whether a copy of the network can learn one batch by heart."""
     name, expected = "one batch by heart", f"half the loss, or less, after {steps} steps on one batch"
     model, schedule = patient.model, patient.schedule
     if not isinstance(model, torch.nn.Module):
@@ -278,6 +283,7 @@ def see_one_batch(patient, pictures, seed, steps=40, **_):
 
 
 def see_average(patient, pictures, average, seed, **_):
+    """Whether the running average is about as good as the raw weights."""
     name, expected = "average against raw", "the running average is about as good as the raw weights, or better"
     if average is None:
         return Row(name, None, "hand over average=", expected)
@@ -304,6 +310,7 @@ def draws(loss, model, pictures, size, times, generator):
 
 
 def see_training(patient, pictures, loss, seed, **_):
+    """Whether the author's own loss is no lower than any denoiser can get."""
     name, expected = "loss in training", "no lower than any denoiser can get"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
@@ -320,6 +327,7 @@ def see_training(patient, pictures, loss, seed, **_):
 
 
 def see_steady(patient, pictures, loss, seed, **_):
+    """Whether larger batches scatter less, as pictures with times of their own do."""
     name, expected = "steady from batch to batch", "sixteen pictures scatter a quarter as much as one does"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
@@ -334,6 +342,7 @@ def see_steady(patient, pictures, loss, seed, **_):
 
 
 def see_samples(pictures, samples, **_):
+    """Whether samples have the contrast, grain, variety and range of the pictures: several rows."""
     questions = {                                              # measure; what is too little and too much, in parts
         "samples: contrast": (lambda x: x.std(), 0.6, 1.4, "Is the network that made them trained, and are pictures "
                               "and samples of the same range?"),
@@ -359,6 +368,7 @@ def see_samples(pictures, samples, **_):
 
 
 def see_held_out(pictures, held_out, **_):
+    """Whether held-out pictures are among the training pictures."""
     name, expected = "held-out pictures", "none of them among the training pictures"
     if held_out is None:
         return Row(name, None, "hand over held_out=", expected)

@@ -269,6 +269,7 @@ def weights(answer):
 
 
 def small(seed):
+    """A network to be averaged, small enough for a counter-example."""
     torch.manual_seed(seed)
     return nn.Linear(2, 3)
 
@@ -317,6 +318,7 @@ SIX = Given(1 - noising.ALPHA_BAR[1:].double() / noising.ALPHA_BAR[:-1])
 
 
 def steps(_):
+    """What a step of DDPM is asked: (schedule, xt, x0, t, s), the last one among them."""
     torch.manual_seed(1)
     xt, x0 = torch.rand(2, 1, 1, 2, 3).mul(200).round().div(100) - 1
     return [(SIX, xt, x0, t, s) for t, s in ((5, 3), (6, 5), (2, 0), (1, 0))]
@@ -440,6 +442,7 @@ def loss_of(times=lambda T, n: torch.randint(1, T + 1, (n,)), noisy=lambda sched
 
 
 def asked_twice(model, schedule, x0):
+    """A wrong loss: the batch goes through the network twice."""
     return sound_loss(model, schedule, x0) + sound_loss(model, schedule, x0)
 
 
