@@ -73,6 +73,7 @@ figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
 
 craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7
+ground64 := --data ground --examples 20000 --steps 5000
 cells64 := --data cells --steps 4000
 heads64 := --data heads --steps 4500
 digits32 := --data digits --size 32 --steps 4000
@@ -83,7 +84,7 @@ few98turned := $(few) --examples 98 --turns
 few500 := $(few) --examples 500
 few8000 := $(few)
 FEW := few20 few98 few98turned few500 few8000
-NAME ?= craters64 cells64 heads64 digits32 $(FEW)
+NAME ?= craters64 ground64 cells64 heads64 digits32 $(FEW)
 weights: .venv/.test  ## train the shipped weights anew; NAME=heads64 only these
 	$(foreach name,$(NAME),$(BIN)/python -m helpers.run $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
 

@@ -6,40 +6,33 @@ the eighty: one from scratch, one from the shipped weights of rendered ground. W
 in a temporary folder and in `build/`.
 """
 import os
-import random
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from benchmarks.common import at_least, at_most, draw, interval, load, note, verdict
 from helpers import env, plot
 from helpers import run as training
-from helpers.data import load_images, split
+from helpers.data import load_images, split, windows
 from helpers.metrics import Judge, features, find_craters, kid, nearest
 from helpers.train import load_weights, write_safetensors
 
 START = env.WEIGHTS / "ground64.safetensors"
+GENTLY = 1e-3                                     # highest learning rate, so that the start is not forgotten at once
 WINDOWS, REFERENCE = 50, 30                       # of each photograph: for training; of the held-out, to compare
 
 
-def windows(photographs, each, seed, size=64):
-    """each windows of every photograph (N, 1, H, H): (N * each, 1, size, size), half of them upside down.
+def cut(photographs, each, seed):
+    """each windows of every photograph (N, 1, H, H): (N * each, 1, 64, 64), every other one upside down.
 
     Light comes from the left in most of them and does so upside down as well; left and right, or quarter turns, would
     change where it comes from.
     """
-    draw, full, found = random.Random(seed), photographs.shape[-1], []
-    for photograph in photographs:
-        for _ in range(each):
-            side = draw.randint(full // 3, full)
-            top, left = draw.randint(0, full - side), draw.randint(0, full - side)
-            x = photograph[None, :, top:top + side, left:left + side]
-            x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
-            found.append(x.flip(2) if draw.random() < 0.5 else x)
-    return torch.cat(found)
+    found = windows(photographs, each, 64, seed)
+    found[1::2] = found[1::2].flip(2)
+    return found
 
 
 def labels(folder, names):
@@ -73,7 +66,7 @@ def trained(pool, minutes, start, folder):
     """helpers.run on the windows, from scratch or from the weights start: (eps_model, schedule, steps)."""
     path, out = Path(folder) / "windows.npz", Path(folder) / "photographs.safetensors"
     np.savez(path, images=((pool + 1) * 127.5).round().byte().numpy()[:, 0])
-    begin = ["--start", str(start)] if start else []
+    begin = ["--start", str(start), "--lr", str(GENTLY)] if start else []
     training.main(["--data", str(path), "--minutes", str(minutes), "--out", str(out), *begin])
     eps_model, schedule, about = load(out)
     return eps_model, schedule, about["steps"]
@@ -85,7 +78,7 @@ def run(settings, minutes=10, samples=256, evaluations=50):
     photographs, names = load_images(root / "images", 256, names=True)
     judge, _ = load_weights(env.WEIGHTS / "judge.safetensors", Judge)
     train, held = split(photographs, heldout=18 / len(photographs))
-    pool, reference = windows(photographs[train], WINDOWS, seed=1), windows(photographs[held], REFERENCE, seed=2)
+    pool, reference = cut(photographs[train], WINDOWS, seed=1), cut(photographs[held], REFERENCE, seed=2)
     real = features(judge, reference)
     small = load_images(root / "images", 64)
 

@@ -13,6 +13,7 @@ The same for every kind of file (helpers/files.py finds and decodes them):
 """
 import hashlib
 import os
+import random
 import re
 import tempfile
 import warnings
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -229,6 +231,25 @@ def _paired(images, masks):
 def turned(images):
     """The eight turns and mirror images of square pictures (N, C, H, H): (8 N, C, H, H), the originals first."""
     return torch.cat([x.rot90(k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)])
+
+
+def windows(images, each, size, seed=0):
+    """Squares cut at random places from square pictures (N, C, H, H): (N * each, C, size, size), a picture's together.
+
+    Each side is from a third of the picture to all of it, so that few large photographs give many small pictures.
+    DataError: H is less than three times size, so that windows would be blurred.
+    """
+    full, draw, found = images.shape[-1], random.Random(seed), []          # never the global random state
+    if full < 3 * size:
+        raise DataError(f"windows of {size} pixels need pictures of {3 * size} or more, but these have {full}. "
+                        f"Load them larger, with size={4 * size}.")
+    for image in images:
+        for _ in range(each):
+            side = draw.randint(full // 3, full)
+            top, left = draw.randint(0, full - side), draw.randint(0, full - side)
+            cut = image[None, :, top:top + side, left:left + side]
+            found.append(F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True))
+    return torch.cat(found)
 
 
 def split(images, groups=None, heldout=0.2, seed=0):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from helpers import data, datasets
-from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, split, turned
+from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, split, turned, windows
 from helpers.files import FORMATS, opened
 
 LEFT_BRIGHT = np.repeat(np.uint8([[200, 200, 40, 40]]), 4, 0).repeat(4, 0).repeat(4, 1)       # 16 x 16
@@ -1045,6 +1045,22 @@ def test_fewer_pictures_than_a_batch(tmp_path):
 
 
 # ---- split
+
+def test_windows_are_squares_of_their_picture_and_say_which():
+    ramp = torch.linspace(-1, 1, 60)
+    x = torch.stack([ramp.expand(60, 60), ramp[:, None].expand(60, 60)])[:, None]            # rises right, rises down
+    found = windows(x, 5, 20, seed=3)
+    assert found.shape == (10, 1, 20, 20) and found.min() >= -1 and found.max() <= 1
+    right, down = (found[..., -1] - found[..., 0]).mean((1, 2)), (found[:, :, -1] - found[:, :, 0]).mean((1, 2))
+    assert (right[:5] > 0.5).all() and (down[5:] > 0.5).all() and (down[:5].abs() < 1e-4).all()
+    assert (right[:5] < 1.95).any() and len(set(right[:5].tolist())) == 5                    # of several sizes
+    assert torch.equal(found, windows(x, 5, 20, seed=3)) and not torch.equal(found, windows(x, 5, 20, seed=4))
+
+
+def test_windows_that_would_be_blurred_are_refused():
+    with pytest.raises(DataError, match="need pictures of 60 or more, but these have 59. Load them larger, with size=80"):
+        windows(torch.zeros(1, 1, 59, 59), 2, 20)
+
 
 def test_turned_gives_all_eight_once():
     x = torch.arange(2 * 9.0).reshape(2, 1, 3, 3)
