@@ -18,21 +18,19 @@ import sys
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch.optim.swa_utils import AveragedModel
 
-from benchmarks.common import RESULTS, Measure, draw, machine, versions
+from benchmarks.common import RESULTS, Measure, draw, fill, machine, versions
 from helpers import scenes
 from helpers.samplers import as_eps
 from helpers.schedule import BETAS, Schedule
 from helpers.train import Muon, ema_update, learning_rate
 from helpers.unet import UNet
 
-README = Path(__file__).parent / "README.md"
 STORED = RESULTS / "ablation.json"
 BASE = dict(widths=(16, 24, 32, 48), patch=1, attend=True, target="v", schedule="cosine", T=1024, weighting=None,
             times="uniform", edm=False, immiscible=False, optimizer="Muon", lr=4e-3, batch=16, ema=0.999,
@@ -209,9 +207,7 @@ def main():
     if not o.table:
         run([(name, seed, 300.0) for name in FINALISTS for seed in (0, 1)] if o.finalists else
             [(name, 0, 120.0) for name in o.rows])
-    before, _, rest = README.read_text().partition("<!-- ablation -->\n")
-    _, _, after = rest.partition("<!-- /ablation -->\n")
-    README.write_text(f"{before}<!-- ablation -->\n{table(stored())}<!-- /ablation -->\n{after}")
+    fill("ablation", table(stored()))
 
 
 if __name__ == "__main__":

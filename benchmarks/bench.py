@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from benchmarks import common
-from benchmarks.common import QUICK, Measure, Settings
+from benchmarks.common import QUICK, RESULTS, Measure, Settings
 
 NAMES = {1: "time_to_quality", 2: "sampling", 3: "use_of_the_machine", 4: "growth", 5: "gpu", 6: "denoising",
          7: "photographs"}
@@ -79,6 +79,36 @@ def report(result):
     return [*lines, f"   {WORDS[result['passed']] if result['passed'] is not None else 'not judged'}"]
 
 
+def summary(results):
+    """The stored results as a Markdown table, a row for each figure that has a bar, and the figures drawn from them."""
+    def row(r, check):
+        of = r["machine"]
+        where = of["gpu"] or f"{of['processor']}, {of['cores']} cores"
+        return {"bar": f"{r['number']} {r['title']}", "figure": cell(check["value"]),
+                "range": cell(check["interval"]) if check.get("interval") else "", "of what": check["what"],
+                "wanted": f"{check['sense']} {cell(check['bar'])}", "": WORDS[check["passed"]],
+                "measured": f"{r['date'][:10]}, {where}"}
+
+    rows = [row(r, check) for r in results for check in r["checks"]]
+    drawn = [f"![{r['title']}: {r['bar']}](results/{r['name']}.png)" for r in results
+             if (common.RESULTS / f"{r['name']}.png").exists()]
+    return "\n".join(["", *(table(rows) if rows else []), "", *drawn, ""])
+
+
+def stored_results():
+    """What is stored of each bar, quick runs left out."""
+    return [r for name in NAMES.values() if (r := common.read(name))]
+
+
+def publish(settings):
+    """Draw the figures and write the page from what is stored; quick runs and trials elsewhere leave the page alone."""
+    if not settings.quick:
+        from benchmarks import figures
+        figures.main()
+        if common.RESULTS == RESULTS:
+            common.fill("results", summary(stored_results()))
+
+
 def exit_code(results):
     """1 where a bar was missed or broke, else 0: what was not run is no miss."""
     return int(any(result["passed"] is False for result in results))
@@ -90,7 +120,7 @@ def options(arguments=None):
     add = parser.add_argument
     add("--bar", type=int, nargs="+", choices=tuple(NAMES), help="which; by default all, or 1 to 4 if quick")
     add("--quick", action="store_true", help="shorter budgets, fewer samples, stored figures of the peers")
-    add("--show", action="store_true", help="print the stored results, run nothing")
+    add("--show", action="store_true", help="print the stored results, put them into the page, run nothing")
     names = ", ".join(f.name for f in fields(Settings) if f.name != "quick")
     add("--set", nargs="+", default=[], metavar="NAME=VALUE", dest="changes", help=f"another setting: {names}")
     add("--results", type=Path, default=common.RESULTS, help="where the results go")
@@ -118,7 +148,8 @@ def run_bar(number, bar, settings, measure):
         result = bar(settings, measure)
         sheet = result.pop("sheet", None)
         result["took_seconds"] = time.monotonic() - start
-        path = common.write(result, settings, busy)
+        ran = not (result["passed"] is None and result.get("why"))
+        path = common.write(result, settings, busy) if ran else None         # what was not run replaces no result
         if sheet:
             path.with_name(f"{result['name']}_samples.png").write_bytes(sheet.png)
     except Exception:                                          # the bars that follow still count
@@ -133,6 +164,7 @@ def main(arguments=None):
     """Run the bars asked for; 0 or 1, the exit code."""
     numbers, settings, show, common.RESULTS = options(arguments)
     if show:
+        publish(settings)
         results = [r for number in numbers if (r := common.read(NAMES[number], settings.quick))]
         for result in results:
             print("\n".join(report(result)), f"\n   ({result['date'][:10]}, {result['machine']['processor']}, "
@@ -147,9 +179,7 @@ def main(arguments=None):
         print(f"The floor: the KID between two fresh sets of {settings.real} rendered pictures is {measure.floor:.4f} "
               f"{cell(measure.fresh['interval'])} (95 %).\n", flush=True)
     results = [run_bar(number, functions[number][0], settings, measure) for number in numbers]
-    if not settings.quick:
-        from benchmarks import figures
-        figures.main()
+    publish(settings)
     print("   ".join(f"{r['number']} {WORDS[r['passed']]}" for r in results))
     return exit_code(results)
 

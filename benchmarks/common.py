@@ -217,6 +217,15 @@ def read(name, quick=False):
     return json.loads(path.read_text(encoding="utf8")) if path.exists() else None
 
 
+def fill(name, text, page=Path(__file__).parent / "README.md"):
+    """Put text between <!-- name --> and <!-- /name --> in a Markdown page, in the place of what stands there."""
+    before, _, rest = page.read_text(encoding="utf8").partition(f"<!-- {name} -->\n")
+    _, mark, after = rest.partition(f"<!-- /{name} -->\n")
+    if not mark:
+        raise ValueError(f"{page} has no place for {name}: put the lines <!-- {name} --> and <!-- /{name} --> into it.")
+    page.write_text(f"{before}<!-- {name} -->\n{text}<!-- /{name} -->\n{after}", encoding="utf8")
+
+
 def comparable(stored, packages=PACKAGES, clock=True):
     """Whether a stored result may stand beside today's: the same packages and, where the clock counts, machine kind."""
     if not stored or any(stored["versions"].get(p) != versions()[p] for p in packages):

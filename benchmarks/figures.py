@@ -1,6 +1,6 @@
 """The benchmarks' figures, drawn from the stored results alone.
 
-    python -m benchmarks.figures
+    python -m benchmarks.bench --show
 """
 import io
 
@@ -89,6 +89,3 @@ def main():
         if result:
             save(draw(result), common.RESULTS / f"{draw.__name__}.png")
 
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import bench, common, denoising, figures, peers, quality, speed
+from benchmarks import ablation, bench, common, denoising, figures, peers, quality, speed
 from benchmarks.common import Settings, at_least, at_most, unjudged, verdict
 from helpers import run, scenes
 from helpers.schedule import Schedule, cosine_beta
@@ -94,6 +94,40 @@ def test_results_come_back_as_they_went(results):
     assert "0.333 [0.1, 0.4] of x is y (bar: at most 0.5)  PASSED" in lines and "| 12,000 | x | [1, 2]" in lines
     with pytest.raises(ValueError):                            # no figure is a number that JSON does not have
         common.write(result | dict(passed=math.inf), Settings(), busy=0)
+
+
+def test_the_page_holds_what_the_results_hold():
+    """benchmarks/README.md quotes the stored results and nothing else."""
+    page = (common.RESULTS.parent / "README.md").read_text(encoding="utf8")
+    part = lambda name: page.split(f"<!-- {name} -->\n")[1].split(f"<!-- /{name} -->\n")[0]
+    stored = bench.stored_results()
+    assert part("results") == bench.summary(stored), "run: .venv/bin/python -m benchmarks.bench --show"
+    assert part("ablation") == ablation.table(ablation.stored()), "run: .venv/bin/python -m benchmarks.ablation --table"
+    assert {entry["row"] for entry in ablation.stored()} == set(ablation.ROWS)
+    assert all((common.RESULTS / f"{r['name']}.png").exists() for r in stored if r["number"] in (1, 2, 6))
+    check = at_most("of x is y", 1 / 3, 0.5, interval=[0.1, 0.4])
+    result = dict(name="growth", number=4, title="Growth", checks=[check], date="2026-11-25T10", bar="b",
+                  machine=dict(processor="P", cores=2, gpu=None))
+    line = bench.summary([result]).splitlines()[3]
+    assert [word.strip() for word in line.split("|")[1:-1]] == [
+        "4 Growth", "0.333", "[0.1, 0.4]", "of x is y", "at most 0.5", "PASSED", "2026-11-25, P, 2 cores"]
+
+
+def test_a_place_in_the_page_is_filled_and_a_missing_one_is_said(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
+    common.fill("x", "new\n", page)
+    assert page.read_text() == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
+    with pytest.raises(ValueError, match="has no place for y"):
+        common.fill("y", "new", page)
+    assert "new" in page.read_text()
+
+
+def test_what_is_not_run_leaves_the_stored_result(results):
+    common.write(dict(name="growth", number=4, passed=True), Settings(), 0)
+    bench.run_bar(4, lambda *_: dict(name="growth", number=4, title="t", bar="b", passed=None, why="no time",
+                                     checks=[]), Settings(), None)
+    assert common.read("growth")["passed"] is True
 
 
 def test_stored_figures_stand_in_only_for_the_same_versions_and_machine(results):

@@ -1058,7 +1058,7 @@ def test_windows_are_squares_of_their_picture_and_say_which():
 
 
 def test_windows_that_would_be_blurred_are_refused():
-    with pytest.raises(DataError, match="need pictures of 60 or more, but these have 59. Load them larger, with size=80"):
+    with pytest.raises(DataError, match="pictures of 60 or more, but these have 59. Load them larger, with size=80"):
         windows(torch.zeros(1, 1, 59, 59), 2, 20)
 
 

@@ -25,7 +25,8 @@ NETWORKS = {                                                   # what must be th
     **dict.fromkeys([*MOMENTS, "craters64"], ("craters", 1, 0, 64)),
     **dict.fromkeys(["few20", "few98", "few98-1", "few98-2", "few98-3", "few98turned", "few500", "few8000"],
                     ("craters", 1, 0, 32)),
-    "ground64": ("ground", 1, 0, 64), "cells64": ("cells", 2, 0, 64), "heads64": ("heads", 1, 2, 64), "digits32": ("digits", 1, 10, 32)}
+    "ground64": ("ground", 1, 0, 64), "cells64": ("cells", 2, 0, 64),
+    "heads64": ("heads", 1, 2, 64), "digits32": ("digits", 1, 10, 32)}
 FILES = sorted({*NETWORKS, "judge"} | {path.stem for path in env.WEIGHTS.glob("*.safetensors")})
 MAKING = [name for name in FILES if name != "judge"]
 
