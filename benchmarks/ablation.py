@@ -54,6 +54,7 @@ ROWS = {                                                       # name -> what it
     "AdamW": dict(optimizer="AdamW"),
     "no EMA": dict(ema=0.0),
     "EMA 0.95": dict(ema=0.95),
+    "batch 4": dict(batch=4),
     "batch 8": dict(batch=8),
     "batch 32": dict(batch=32),
     "lr 2e-3": dict(lr=2e-3),
@@ -64,7 +65,8 @@ ROWS = {                                                       # name -> what it
     "no clipping": dict(clip=math.inf),
     "bf16 autocast": dict(bf16=True),
 }
-FINALISTS = ("base", "patch 2, (24, 48, 64)")
+FINALISTS = ("base", "batch 8", "batch 4")
+CHOSEN = "batch 8"                                             # the default of helpers.run is the base with this change
 SIGMA_DATA = 0.25                                              # the pictures' standard deviation, for EDM
 
 

@@ -29,7 +29,7 @@ class Peer:
     best: Any                                     # () -> the network that samples
     asked: Any                                    # network -> eps_model with our t
     scheduler: Any = None                         # diffusers' own
-    batch: int = 16
+    batch: int = 8                                # as ours
     clip: float = 1.0
 
     def frozen(self):
@@ -61,7 +61,7 @@ def _diffusers(name, setting, widths, down, up, beta_schedule, small, seed):
 def course(seed=0):
     """diffusers as courses set it up: 18.5 million parameters, widths 64-128-128-256, AdamW 4e-4, linear schedule."""
     return _diffusers("diffusers, as courses use it", "UNet2DModel 64-128-128-256, two layers a block, attention at 16 "
-                      "and 8 pixels; DDPMScheduler, linear, 1000 levels; predicts the noise; AdamW 4e-4; batch 16 "
+                      "and 8 pixels; DDPMScheduler, linear, 1000 levels; predicts the noise; AdamW 4e-4; batch 8 "
                       "(courses take 64: too few steps here)", (64, 128, 128, 256),
                       ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
                       ("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), "linear", False, seed)
@@ -71,7 +71,7 @@ def shrunk(seed=0):
     """diffusers shrunk to two cores: widths 32-64-128, channels_last, a running average, cosine schedule."""
     return _diffusers("diffusers, shrunk", "UNet2DModel 32-64-128, two layers a block, attention at 16 pixels, "
                       "channels_last; DDPMScheduler, squaredcos_cap_v2, 1000 levels; predicts the noise; AdamW 4e-4; "
-                      "the same running average as ours; batch 16", (32, 64, 128),
+                      "the same running average as ours; batch 8", (32, 64, 128),
                       ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
                       ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), "squaredcos_cap_v2", True, seed)
 
@@ -88,7 +88,7 @@ def lucidrains(seed=0):
                 "levels; predicts v; Adam 1e-4, (0.9, 0.99); EMA 0.995 every 10 steps; batch 16; no flips", net,
                 Schedule(net.betas), lambda x0: net((x0 + 1) / 2), optimizer, average.update,
                 best=lambda: average.ema_model,
-                asked=lambda net: lambda xt, t: net.model_predictions(xt, t - 1).pred_noise)
+                asked=lambda net: lambda xt, t: net.model_predictions(xt, t - 1).pred_noise, batch=16)
 
 
 def train(peer, pictures, seconds, moments=(), seed=0):

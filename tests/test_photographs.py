@@ -1,4 +1,6 @@
 """What bar 7 of the benchmark measures with: windows, labels and the detector, on pictures whose truth is known."""
+import nbformat
+import numpy as np
 import pytest
 import torch
 
@@ -6,6 +8,7 @@ from benchmarks.photographs import cut, detector, fires, labels
 from helpers import env, scenes
 from helpers.metrics import Judge, find_light
 from helpers.train import load_weights
+from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MOON = scenes.craters(64, 64, seed=5)
@@ -52,3 +55,35 @@ def test_windows_keep_the_light_on_its_side(judge):
     assert 0.3 < upside_down < 0.7
     assert torch.equal(found, cut(moon.images, 4, seed=1))
     assert not torch.equal(found, cut(moon.images, 4, seed=2))
+
+
+PAGE = [cell.source for cell in nbformat.read(env.ROOT / "notebooks" / "03_training.ipynb", as_version=4).cells
+        if cell.cell_type == "code"]
+
+
+def begun(tmp_path, **settings):
+    """The names of notebook 03 before it trains on twelve pictures of one's own, 256×256."""
+    raw = ((scenes.craters(12, 256, seed=9).images[:, 0] + 1) * 127.5).byte().numpy()
+    np.savez(tmp_path / "few.npz", images=raw)
+    names = {}
+    for part in ("data = None ", "scenes.craters(8000", "schedule = Schedule(", "def network():", 'target = "v"',
+                 "ground64"):
+        exec(next(text for text in PAGE if part in text), names)
+        if part == "data = None ":
+            names.update(data=str(tmp_path / "few.npz"), **settings)
+        names |= {"noise_loss": lambda model, schedule, x0: torch.zeros(()), "x0": torch.zeros(2, 1, 64, 64)}
+        names["diffusion_loss"] = lambda *_, **__: torch.zeros(())
+    return names
+
+
+def test_few_photographs_are_cut_and_begin_from_rendered_ground(tmp_path):
+    names = begun(tmp_path, cuts=10)
+    assert names["pictures"].shape == (120, 1, 64, 64) and len(names["held_out"]) == 20      # of two photographs, whole
+    known, _ = load_weights(env.WEIGHTS / "ground64.safetensors", UNet)
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(names["model"].parameters(), known.parameters()))
+    assert names["lr"] < 4e-3 and names["start"] == {"start": "ground64.safetensors"}
+
+
+def test_pictures_that_do_not_fit_begin_from_nothing(tmp_path):
+    names = begun(tmp_path, size=32)
+    assert names["pictures"].shape == (12, 1, 32, 32) and names["lr"] == 4e-3 and names["start"] == {}
