@@ -13,15 +13,15 @@ from helpers.samplers import dpmpp_2m_step, partial_denoise
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)     # noise on pictures whose own standard deviation is about 0.24
 MODERATE = 0.2                                    # from here on the noise is as strong as the picture, or nearly
-AHEAD = 1.0                                       # dB
+AHEAD = 0.5                                       # dB
 STEPS = 10                                        # of the partial denoise, at most
 
 
 # each filter: (a grid of its strength, other settings to try, (picture, strength, sigma, other) -> picture)
 FILTERS = {
     "Gaussian": (np.geomspace(0.2, 64, 26), [None], lambda x, k, sigma, _: gaussian(x, k, mode="reflect")),
-    "median": (range(17), [None], lambda x, k, sigma, _: median(x, disk(int(k)), mode="reflect")),
-    "total variation": (np.geomspace(0.01, 40, 26), [None], lambda x, k, sigma, _: denoise_tv_chambolle(x, k)),
+    "median": ([*range(17), 20, 24, 32], [None], lambda x, k, sigma, _: median(x, disk(int(k)), mode="reflect")),
+    "total variation": (np.geomspace(0.01, 400, 32), [None], lambda x, k, sigma, _: denoise_tv_chambolle(x, k)),
     "non-local means": (np.geomspace(0.1, 6, 14), [(5, 6), (7, 11)], lambda x, k, sigma, other: denoise_nl_means(
         x, *other, h=k * sigma, sigma=sigma)),
 }
