@@ -41,8 +41,12 @@ def drop_labels(y, share=0.1):
 
 
 def learning_rate(done, step, lr, warmup=100):
-    """The rate at a fraction done of the run: a short linear rise, then half a cosine down to zero."""
-    return lr * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * min(done, 1))) / 2
+    """The rate at a fraction done of the run: half a cosine down to zero, after a linear rise.
+
+    The rise takes warmup steps, or the first twentieth of a run for which that is too long.
+    """
+    rise = min(1, max((step + 1) / warmup, 20 * done))
+    return lr * rise * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
 def ema_update(decay):

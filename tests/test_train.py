@@ -146,6 +146,7 @@ def test_one_label_in_ten_is_dropped_and_no_other_changed():
 def test_learning_rate_rises_and_falls_to_zero():
     assert learning_rate(1, 10_000, 1e-3) == learning_rate(1.5, 10_000, 1e-3) == 0
     assert learning_rate(0, 0, 1e-3) == pytest.approx(1e-5) and learning_rate(0, 99, 1e-3) == pytest.approx(1e-3)
+    assert learning_rate(0.05, 10, 1e-3) > 0.99e-3 > learning_rate(0.02, 10, 1e-3)     # of few steps, a twentieth
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.7)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
     for step in range(51):
