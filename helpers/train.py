@@ -61,8 +61,8 @@ def orthogonal(matrix, rounds=5):
     x = matrix / (matrix.norm() + 1e-7)
     x = x.T if len(matrix) > matrix.shape[1] else x            # the products below are as small as they can be
     for _ in range(rounds):
-        square = x @ x.T
-        x = 3.4445 * x + (2.0315 * square @ square - 4.7750 * square) @ x
+        square = x @ x.T                                       # x <- 3.4445 x + (2.0315 square^2 - 4.7750 square) x
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x.T if len(matrix) > matrix.shape[1] else x
 
 
