@@ -40,7 +40,7 @@ class Settings:
     # bar 2
     chain: int = 0                                # evaluations of the DDPM chain; 0: as many as there are noise levels
     chain_samples: int = 256
-    sweep: tuple = (5, 8, 10, 15, 25, 50)    # evaluations of each sampler
+    sweep: tuple = (5, 8, 10, 15, 25, 50)         # evaluations of each sampler
     # bars 3 to 5
     rounds: int = 7
     step_seconds: float = 8                       # of training in each round and launch
@@ -51,7 +51,7 @@ class Settings:
     tuning: int = 32                              # of the training set, to tune the filters
 
 
-QUICK = dict(quick=True, seconds=60, sweep=(5, 10, 15, 25), rounds=3, step_seconds=5, launches=1,
+QUICK = dict(quick=True, seconds=60, sweep=(10,), rounds=3, step_seconds=5, launches=1,
              pictures=32, tuning=12)
 
 
