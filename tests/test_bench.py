@@ -366,7 +366,7 @@ def test_verdicts_of_bar_2():
     assert [point["equal"] for point in points] == [False, True, True, True]
     assert checks[0]["value"] == pytest.approx(0.02)               # paired: the spread they share is no doubt
     assert quality.sampling_checks(points_of_bar_2(DPM8=0.03), 1024)[1]["value"] == 128
-    missed = quality.sampling_checks(points_of_bar_2(DPM15=0.06, DDI50=0.07), 1024)
+    missed = quality.sampling_checks(points_of_bar_2(DPM15=0.08, DDI50=0.09), 1024)
     assert [check["passed"] for check in missed] == [False, False, False] and missed[1]["value"] is None
     short = quality.sampling_checks(points_of_bar_2(), 4096)
     assert short[1]["passed"] is None and "1024 of its 4096" in short[1]["why"]
@@ -521,4 +521,4 @@ def test_verdicts_of_bar_6():
     checks = denoising.denoising_checks(levels)
     assert [c["passed"] for c in checks] == [True, True]
     assert checks[0]["value"] == pytest.approx(1.5) and checks[1]["value"] == pytest.approx(0.05)
-    assert not denoising.denoising_checks([*levels, row(3.2, 15, 14.5)])[0]["passed"]
+    assert not denoising.denoising_checks([*levels, row(3.2, 15, 14.6)])[0]["passed"]

@@ -7,7 +7,7 @@ import torch
 from benchmarks.photographs import cut, detector, fires, labels
 from helpers import env, scenes
 from helpers.metrics import Judge, find_light
-from helpers.train import load_weights
+from helpers.train import diffusion_loss, load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,8 +71,7 @@ def begun(tmp_path, **settings):
         exec(next(text for text in PAGE if part in text), names)
         if part == "data = None ":
             names.update(data=str(tmp_path / "few.npz"), **settings)
-        names |= {"noise_loss": lambda model, schedule, x0: torch.zeros(()), "x0": torch.zeros(2, 1, 64, 64)}
-        names["diffusion_loss"] = lambda *_, **__: torch.zeros(())
+        names |= {"noise_loss": diffusion_loss, "x0": torch.zeros(2, 1, 64, 64)}        # of cells left out here
     return names
 
 
