@@ -41,7 +41,7 @@ test-latest:     ## every test with the newest versions of everything, taken ane
 test-browser: .venv/.test .venv/.lab .venv/.browser .venv-colab/.ready  ## widgets in Chromium, in both front ends; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
 	COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
-bench: .venv/.bench  ## measure every claim beside its bar, about two hours; QUICK=1: ten minutes; BAR=2: one
+bench: .venv/.bench  ## measure every claim beside its bar, two to three hours; QUICK=1: shorter; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
 
 course: .venv/.test .venv/.site  ## run all notebooks; executed copies and HTML pages land in build/
