@@ -72,12 +72,12 @@ doctor:          ## is this machine ready for the course, and how long will each
 figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
 
-craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7 --batch 16
-ground64 := --data ground --examples 20000 --steps 8000
-cells64 := --data cells --steps 4000 --batch 16
-heads64 := --data heads --steps 4500 --batch 16
-digits32 := --data digits --size 32 --steps 4000 --batch 16
-few := --data craters --size 32 --steps 2000 --batch 16
+craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7 --batch 16 --lr 4e-3
+ground64 := --data ground --examples 20000 --steps 8000 --lr 4e-3
+cells64 := --data cells --steps 4000 --batch 16 --lr 4e-3
+heads64 := --data heads --steps 4500 --batch 16 --lr 4e-3
+digits32 := --data digits --size 32 --steps 4000 --batch 16 --lr 4e-3
+few := --data craters --size 32 --steps 2000 --batch 16 --lr 4e-3
 few20 := $(few) --examples 20
 few98 := $(few) --examples 98 --snapshots 3
 few98turned := $(few) --examples 98 --turns

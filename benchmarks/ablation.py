@@ -63,12 +63,16 @@ ROWS = {                                                       # name -> what it
     "linear fall of lr": dict(shape="linear"),
     "short rise of lr": dict(rise=20),
     "batch 8, short rise of lr": dict(batch=8, rise=20),
+    "batch 4, short rise of lr": dict(batch=4, rise=20),
+    "batch 8, short rise to 6e-3": dict(batch=8, rise=20, lr=6e-3),
+    "batch 8, short rise to 8e-3": dict(batch=8, rise=20, lr=8e-3),
     "not channels_last": dict(channels_last=False),
     "no clipping": dict(clip=math.inf),
     "bf16 autocast": dict(bf16=True),
 }
-CHOSEN = "batch 8, short rise of lr"                           # the default of helpers.run is the base with this change
-FINALISTS = ("base", "batch 8", "batch 4", CHOSEN)
+CHOSEN = "batch 8, short rise to 6e-3"                         # the default of helpers.run is the base with this change
+FINALISTS = ("base", "batch 8", "batch 4", "batch 4, short rise of lr", "batch 8, short rise of lr", CHOSEN,
+             "batch 8, short rise to 8e-3")
 SIGMA_DATA = 0.25                                              # the pictures' standard deviation, for EDM
 
 

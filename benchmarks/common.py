@@ -34,7 +34,6 @@ class Settings:
     seconds: float = 300                          # of training, for each network
     samples: int = 256
     evaluations: int = 10                         # of each network for a sample, by the same sampler
-    patience: float = 180                         # at most so many seconds to sample from one network
     duel_samples: int = 512                       # against the small peer, which samples faster: more, and better ones
     duel_evaluations: int = 15
     # bar 2
@@ -51,7 +50,7 @@ class Settings:
     tuning: int = 32                              # of the training set, to tune the filters
 
 
-QUICK = dict(quick=True, seconds=60, sweep=(10,), rounds=3, step_seconds=5, steps=20, launches=1,
+QUICK = dict(quick=True, seconds=60, evaluations=5, sweep=(10,), rounds=3, step_seconds=5, steps=20, launches=1,
              pictures=32, tuning=12)
 
 

@@ -20,7 +20,7 @@ from helpers.metrics import Judge, features, find_craters, kid, nearest
 from helpers.train import load_weights, write_safetensors
 
 START = env.WEIGHTS / "ground64.safetensors"
-GENTLY = 1e-3                                     # highest learning rate, so that the start is not forgotten at once
+GENTLY = 3e-3                                     # highest learning rate, so that the start is not forgotten at once
 WINDOWS, REFERENCE = 50, 30                       # of each photograph: for training; of the held-out, to compare
 
 

@@ -75,17 +75,12 @@ def all_trained(seconds, with_peers):
     return found
 
 
-def seconds_a_picture(eps_model, size=64, batch=64):
-    """How long one evaluation takes, for each picture of a batch."""
+def seconds_a_picture(eps_model, size=64, batch=16):
+    """How long one evaluation takes, for each picture of a batch as large as those of draw."""
     x, t = noise(batch, size), torch.ones(batch, dtype=torch.long)
     with torch.no_grad():
         eps_model(x[:8], t[:8])                                # the first call prepares
         return timed(lambda: eps_model(x, t))[1] / batch
-
-
-def affordable(s, costs):
-    """How many evaluations a sample may take, for all alike, so that the slowest network is done in time; 5 or more."""
-    return max(5, min(s.evaluations, int(s.patience / (s.samples * max(costs)))))
 
 
 def duel(s, measure, found, evaluations, stored):
@@ -147,12 +142,11 @@ def time_to_quality(s, measure):
     seconds = min(s.seconds, 30) if s.quick and not stored else s.seconds
     found = all_trained(seconds, with_peers=not stored)
 
-    costs = {key: seconds_a_picture(c.moments[-1][1]) for key, c in found.items()}
-    evaluations = stored["evaluations"] if stored else 5 if s.quick else affordable(s, costs.values())
+    evaluations = stored["evaluations"] if stored else s.evaluations
     networks, points, seen, sheet = {}, {}, {}, {}
     for key, c in found.items():
         note(f"{c.facts['name']}: {len(c.moments)} × {s.samples} samples of {evaluations} evaluations, about "
-             f"{s.samples * evaluations * costs[key]:.0f} s each")
+             f"{s.samples * evaluations * seconds_a_picture(c.moments[-1][1]):.0f} s each")
         points[key] = []
         for moment, eps_model, schedule in c.moments:
             sheet[c.facts["name"]] = images = draw(eps_model, schedule, s.samples, evaluations)
@@ -186,8 +180,7 @@ def time_to_quality(s, measure):
     return dict(name="time_to_quality", number=1, title="Time to quality",
                 bar="KID above the floor at most 1/10 of the best customary peer's, whose KID is reached in 1/20 of "
                     "its time, and at most 1/2 of the shrunk peer's", passed=verdict(checks), checks=checks, rows=rows,
-                says=says, networks=networks, points=points, duel=small, evaluations=evaluations, sampling_seconds={
-                    key: cost * s.samples * evaluations for key, cost in costs.items()},
+                says=says, networks=networks, points=points, duel=small, evaluations=evaluations,
                 peers_of=stored and stored["date"], measure=measure.about(),
                 sheet=None if s.quick else plot.panels([x[:10] for x in sheet.values()], "Samples of each network",
                                                        labels=[name.replace(", ", ",\n") for name in sheet], side=0.9))

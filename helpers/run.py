@@ -56,7 +56,7 @@ def options(arguments=None):
     long.add_argument("--minutes", type=float, default=5, help="how long to train")
     long.add_argument("--steps", type=whole, help="how long to train, in steps instead of minutes")
     add("--batch", type=whole, default=8, help="pictures a step, for each process")
-    add("--lr", type=float, default=4e-3, help="learning rate at its highest")
+    add("--lr", type=float, default=6e-3, help="learning rate at its highest")
     add("--target", default="v", choices=("eps", "v", "x0"), help="what the network guesses")
     add("--schedule", default="cosine", choices=tuple(BETAS), help="how fast the noise grows")
     add("--T", type=whole, default=1024, help="number of noise levels")

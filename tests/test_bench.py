@@ -302,12 +302,6 @@ def test_ours_that_never_gets_there_is_a_miss():
     assert quality.quality_checks(networks, points, small, too_short=True)[0][1]["passed"] is None
 
 
-def test_the_slowest_network_decides_how_many_evaluations():
-    s = Settings(samples=256, evaluations=10, patience=180)
-    assert quality.affordable(s, [0.001, 0.01]) == 10
-    assert quality.affordable(s, [0.001, 0.1]) == 7 and quality.affordable(s, [9.0]) == 5
-
-
 def blurred(amount, schedule=None):
     """A trained network that knows eight pictures, up to grain of so much."""
     schedule, x0 = schedule or Schedule(cosine_beta(50)), scenes.craters(8, seed=4).images

@@ -1,7 +1,9 @@
 """The saved notebooks: whole, clean, stamped, and in step with helpers.  That their cells still run is nbval's part."""
 import ast
 import base64
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +152,20 @@ def test_nbval_catches_what_is_planted(tmp_path):
     for name, (_, _, complaint) in PLANTED.items():
         report = run.stdout.partition(f"_ {name}.ipynb::Cell 0 _")[2].partition("ipynb::Cell 0")[0]
         assert complaint in report if complaint else not report, run.stdout
+
+
+def test_no_page_finds_what_another_has_trained(tmp_path):
+    """Under nbval; where a page's own kernel looks for weights, another's lie no more than the learner's own do."""
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
+    leave = "import os; from pathlib import Path; folder = Path(os.environ['COURSE_CHECKPOINTS'])\n"
+    sources = {"1": leave + "folder.mkdir(parents=True); (folder / 'craters64.safetensors').touch()",
+               "2": leave + "assert not folder.exists() and 'mine' not in folder.parts"}
+    for name, source in sources.items():
+        cell = nbformat.v4.new_code_cell(source, execution_count=1)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=notebooks.METADATA), tmp_path / f"{name}.ipynb")
+    run = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path,
+                          tmp_path], capture_output=True, text=True, env=os.environ | {"COURSE_CHECKPOINTS": "mine"})
+    assert "2 passed" in run.stdout, run.stdout
 
 
 def test_cleaning_takes_metadata_and_keeps_outputs(tmp_path, capsys, monkeypatch):
