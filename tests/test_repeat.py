@@ -1,5 +1,6 @@
-"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, another state starts anew."""
+"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, other files start anew."""
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def counted(monkeypatch, tmp_path):
         return 7, ["Cell 3"] if bad else []
 
     monkeypatch.setattr(repeat, "run", run)
-    monkeypatch.setattr(repeat, "state", lambda: "abc")
+    monkeypatch.setattr(repeat, "state", lambda out: "abc")
     out = tmp_path / "repeat.json"
     return lambda *words: (repeat.main([*words, "--out", str(out)]), json.loads(out.read_text())["counts"]), ran
 
@@ -36,11 +37,40 @@ def test_runs_are_counted_and_go_on(counted):
     assert counts["tests"]["runs"] == 3 and len(ran) == before + 1 + len(counts) - 1       # only what was missing
 
 
-def test_another_commit_starts_anew(counted, monkeypatch):
+def test_runs_go_on_on_another_machine_and_it_is_named(counted, monkeypatch, tmp_path):
+    main, ran = counted
+    for name in ("slow", "fast", "slow"):
+        monkeypatch.setattr(repeat, "machine", lambda name=name: {"processor": name})
+        main("--tests", "3" if name == "fast" else "1", "--notebooks", "0")
+    assert ran == ["tests"] * 3
+    machines = json.loads((tmp_path / "repeat.json").read_text())["machines"]
+    assert machines == [{"processor": "slow"}, {"processor": "fast"}]
+
+
+def test_only_the_counts_may_change_between_runs(monkeypatch, tmp_path):
+    git = lambda *words: subprocess.run(["git", "-c", "user.name=n", "-c", "user.email=e", *words], cwd=tmp_path,
+                                        check=True, capture_output=True)
+    monkeypatch.setattr(repeat, "ROOT", tmp_path)
+    counts, helper = tmp_path / "repeat.json", tmp_path / "helper.py"
+    helper.write_text("a = 1")
+    counts.write_text("{}")
+    git("init"), git("add", "."), git("commit", "-m", "first")
+    first = repeat.state(counts)
+    counts.write_text("{1}")
+    assert repeat.state(counts) == first                       # not committed
+    git("commit", "-am", "counts")
+    assert repeat.state(counts) == first and "+" not in first
+    helper.write_text("a = 2")
+    assert repeat.state(counts) == first + "+"
+    git("commit", "-am", "helper")
+    assert repeat.state(counts) not in (first, first + "+")
+
+
+def test_other_files_start_anew(counted, monkeypatch):
     main, ran = counted
     main("--tests", "1", "--notebooks", "0")
-    for state in ("def", "def+", "def+"):                      # a plus: files differ, nobody knows from what
-        monkeypatch.setattr(repeat, "state", lambda state=state: state)
+    for state in ("def", "def+", "def+"):                      # a plus: what ran is nowhere to be had
+        monkeypatch.setattr(repeat, "state", lambda out, state=state: state)
         assert main("--tests", "1", "--notebooks", "0")[1]["tests"]["runs"] == 1
     assert ran == ["tests"] * 4
 

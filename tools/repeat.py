@@ -1,11 +1,13 @@
 """Is any check a matter of luck?  The unit tests twenty times, each notebook five times, the counts in a file.
 
-    python tools/repeat.py                      # goes on where it was stopped, if tests and versions are the same
+    python tools/repeat.py                      # goes on where it was stopped, if files and versions are the same
     python tools/repeat.py --tests 3 --notebooks 1 --out other.json
 
 A run counts as failed if a test fails or the run itself breaks; which test it was is kept.  1 if any failed.
+All of them take hours: they may be spread over days and machines, and the file says over which.
 """
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -19,10 +21,14 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.common import machine, versions  # noqa: E402
 
 
-def state():
-    """The commit that is checked out, with a plus where files differ from it."""
-    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain"))
+def state(out):
+    """A checksum of all committed files but out, the counts themselves, with a plus where others differ from them."""
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    counts = str(out.resolve())
+    same = lambda line: str(ROOT / line.split("\t")[-1]) != counts
+    files = "\n".join(filter(same, git("ls-tree", "-r", "HEAD").splitlines()))
+    changed = [line for line in git("status", "--porcelain").splitlines() if str(ROOT / line[3:]) != counts]
+    return hashlib.sha256(files.encode()).hexdigest()[:16] + "+" * bool(changed)
 
 
 def run(target):
@@ -45,10 +51,11 @@ def main(arguments=None):
     o = parser.parse_args(arguments)
     pages = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("*.ipynb"))
     wanted = {"tests": o.tests} | dict.fromkeys(pages, o.notebooks)
-    about = dict(commit=state(), machine=machine(), versions=versions())
+    about = dict(files=state(o.out), versions=versions())
     kept = json.loads(o.out.read_text(encoding="utf8")) if o.out.exists() else {}
-    same = all(kept.get(key) == json.loads(json.dumps(about[key])) for key in about) and "+" not in about["commit"]
-    counts = kept["counts"] if same else {}
+    same = all(kept.get(key) == about[key] for key in about) and "+" not in about["files"]
+    counts, machines = (kept["counts"], kept["machines"]) if same else ({}, [])
+    machines += [machine()] if machine() not in machines else []
     for turn in range(max(wanted.values())):                   # in turns: what a cut leaves is a little of everything
         for target, times in wanted.items():
             count = counts.setdefault(target, dict(runs=0, failed_runs=0, tests=0, failed={}))
@@ -60,7 +67,8 @@ def main(arguments=None):
             for name in failed:
                 count["failed"][name] = count["failed"].get(name, 0) + 1
             o.out.parent.mkdir(parents=True, exist_ok=True)
-            o.out.write_text(json.dumps(about | dict(date=date.today().isoformat(), counts=counts), indent=1) + "\n")
+            whole = about | dict(machines=machines, date=date.today().isoformat(), counts=counts)
+            o.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf8")
             print(f"{target}: {count['runs']} of {times} runs, {count['failed_runs']} failed {failed[:3] or ''}",
                   flush=True)
     return int(any(count["failed_runs"] for count in counts.values()))
