@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablation                              # all rows, 2 minutes each, and the table
     python -m benchmarks.ablation --finalists                  # the few that came out best: 5 minutes, two seeds
-    python -m benchmarks.ablation --rows "AdamW" "batch 8"     # some rows again
+    python -m benchmarks.ablation --rows "AdamW" "batch 8"     # some rows again; --seconds 30: in another time
     python -m benchmarks.ablation --table                      # the table in benchmarks/README.md from what is stored
 
 Each row trains on one core, paying with that core's own time: neighbours do not count. Two rows run side by side.
@@ -204,6 +204,7 @@ def main():
     """As the command line says."""
     parser = argparse.ArgumentParser("benchmarks.ablation")
     parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=tuple(ROWS))
+    parser.add_argument("--seconds", type=float, default=120, help="of training, for each row")
     parser.add_argument("--finalists", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--one", nargs=3, metavar=("ROW", "SEED", "SECONDS"))
@@ -213,7 +214,7 @@ def main():
         return
     if not o.table:
         run([(name, seed, 300.0) for name in FINALISTS if name in o.rows for seed in (0, 1)]
-            if o.finalists else [(name, 0, 120.0) for name in o.rows])
+            if o.finalists else [(name, 0, o.seconds) for name in o.rows])
     fill("ablation", table(stored()))
 
 
