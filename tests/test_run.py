@@ -58,7 +58,7 @@ def test_turns(tmp_path):
     torch.manual_seed(3)
     schedule, by_hand = Schedule(linear_beta(20)), UNet(1, 1, [8], 2)
     average, _ = fit(by_hand, turned(scenes.craters(40, 16, 3).images),
-                     lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=4e-3, seed=3)
+                     lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
     with pytest.raises(ValueError, match="--turns is for pictures without labels"):
         run.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
@@ -82,7 +82,7 @@ def test_what_needs_no_file(name, channels, classes, examples, tmp_path):
     assert x.shape == (examples, channels, 16, 16) and x.min() >= -1 and x.max() <= 1
     torch.manual_seed(3)
     schedule, by_hand = Schedule(linear_beta(20)), UNet(channels, channels, [8], 2, num_classes=classes)
-    average, _ = fit(by_hand, list(zip(x, y)) if classes else x, loss, steps=8, batch_size=4, lr=4e-3, seed=3)
+    average, _ = fit(by_hand, list(zip(x, y)) if classes else x, loss, steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a.half().float(), b) for a, b in zip(average.parameters(), model.parameters(), strict=True))
 
 
