@@ -50,7 +50,7 @@ class Settings:
     tuning: int = 32                              # of the training set, to tune the filters
 
 
-QUICK = dict(quick=True, seconds=60, evaluations=5, sweep=(10,), rounds=3, step_seconds=5, steps=20, launches=1,
+QUICK = dict(quick=True, seconds=60, evaluations=5, sweep=(), rounds=3, step_seconds=5, steps=20, launches=1,
              pictures=32, tuning=12)
 
 

@@ -31,7 +31,7 @@ class Contestant:
     peer: peers.Peer = None
 
 
-def ours(seconds, moments=5):
+def ours(seconds, moments):
     """helpers.run with its defaults, as a learner runs it, and what it kept at 1/2, 1/4, 1/8 … of the time."""
     silent = io.StringIO()                                     # no progress bar
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(silent), redirect_stderr(silent):
@@ -61,11 +61,11 @@ def theirs(make, pictures, seconds, moments=()):
     return Contestant(facts, [(moment, eps_model, peer.schedule) for moment, eps_model in kept], peer)
 
 
-def all_trained(seconds, with_peers):
+def all_trained(seconds, with_peers, moments):
     """{key: Contestant}, trained one after the other on the same pictures."""
     o = run.options([])
     note(f"ours: {seconds:g} s of training, and a run of its own of {seconds / 20:g} s")
-    found = {"ours": ours(seconds), "short": ours(seconds / 20, moments=0)}
+    found = {"ours": ours(seconds, moments), "short": ours(seconds / 20, moments=0)}
     found["short"].facts["name"] = "ours, a twentieth of the time"
     pictures = scenes.craters(o.examples, o.size, o.seed).images if with_peers else None
     for key in (*CUSTOMARY, "shrunk") if with_peers else ():
@@ -140,7 +140,7 @@ def time_to_quality(s, measure):
     """Bar 1: our default against diffusers and denoising-diffusion-pytorch, the same minutes on the same cores."""
     stored = stored_peers(measure) if s.quick else None
     seconds = min(s.seconds, 30) if s.quick and not stored else s.seconds
-    found = all_trained(seconds, with_peers=not stored)
+    found = all_trained(seconds, with_peers=not stored, moments=2 if s.quick else 5)
 
     evaluations = stored["evaluations"] if stored else s.evaluations
     networks, points, seen, sheet = {}, {}, {}, {}

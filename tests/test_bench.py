@@ -312,7 +312,7 @@ def blurred(amount, schedule=None):
     return eps_model, schedule
 
 
-def contestants(seconds, with_peers):
+def contestants(seconds, with_peers, moments):
     facts = lambda name: dict(name=name, setting="", parameters=1, steps=1, seconds=seconds, images_per_second=1.0)
     peer = tiny()
     made = {"ours": [0.5, 0.05], "short": [0.2], "course": [0.7], "lucidrains": [0.9], "shrunk": [0.6, 0.4]}
