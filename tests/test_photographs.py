@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.photographs import cut, detector, fires, labels
+from benchmarks.photographs import GENTLY, cut, detector, fires, labels
 from helpers import env, scenes
 from helpers.metrics import Judge, find_light
+from helpers.run import options
 from helpers.train import diffusion_loss, load_weights
 from helpers.unet import UNet
 
@@ -80,9 +81,9 @@ def test_few_photographs_are_cut_and_begin_from_rendered_ground(tmp_path):
     assert names["pictures"].shape == (120, 1, 64, 64) and len(names["held_out"]) == 20      # of two photographs, whole
     known, _ = load_weights(env.WEIGHTS / "ground64.safetensors", UNet)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(names["model"].parameters(), known.parameters()))
-    assert names["lr"] < 6e-3 and names["start"] == {"start": "ground64.safetensors"}
+    assert names["lr"] == GENTLY < options([]).lr and names["start"] == {"start": "ground64.safetensors"}
 
 
 def test_pictures_that_do_not_fit_begin_from_nothing(tmp_path):
     names = begun(tmp_path, size=32)
-    assert names["pictures"].shape == (12, 1, 32, 32) and names["lr"] == 6e-3 and names["start"] == {}
+    assert names["pictures"].shape == (12, 1, 32, 32) and names["lr"] == options([]).lr and names["start"] == {}
