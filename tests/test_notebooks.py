@@ -21,6 +21,7 @@ from helpers.check import EXERCISES  # noqa: E402
 from helpers.check.zoo import ZOO  # noqa: E402
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+WIDGET = "application/vnd.jupyter.widget-view+json"
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
@@ -33,10 +34,21 @@ def tagged(cells, tag):
     return [cell for cell in cells if tag in cell.metadata.get("tags", [])]
 
 
+DRAWING = ("plot.", "show(", "board.update(")                  # show: page 09's own
+
+
 def draws(source):
-    """Whether a cell ends in a figure: plot.curves(…) and the like."""
-    last = ast.parse(source).body[-1:]
-    return [True for node in last if isinstance(node, ast.Expr) and ast.unparse(node).startswith("plot.")] != []
+    """Whether a cell ends in a figure, plot.curves(…) and the like, or makes a widget."""
+    tree = ast.parse(source)
+    ends = any(isinstance(node, ast.Expr) and ast.unparse(node).startswith(DRAWING) for node in tree.body[-1:])
+    return ends or "widgets" in {ast.unparse(node.func).partition(".")[0] for node in ast.walk(tree)
+                                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+
+
+def still(output):
+    """Whether an output is a widget that holds no picture for where nothing is live; a progress bar needs none."""
+    data = output.get("data", {})
+    return WIDGET in data and "image/png" not in data and not re.match(r" *\d+%\|", data.get("text/plain", ""))
 
 
 def problems(path):
@@ -56,6 +68,7 @@ def problems(path):
               if "image/png" in output.get("data", {}) and len(base64.b64decode(output.data["image/png"])) < 500]
     found += [f"cell {cell.execution_count} draws a figure that is not saved" for cell in cells
               if draws(cell.source) and not any("image/png" in o.get("data", {}) for o in cell.outputs)]
+    found += [f"cell {n} holds a widget without a picture" for n, output in outputs if still(output)]
     if "widgets" in notebook.metadata:
         found.append("it holds widget state")
     if notebooks.clean(notebook):
@@ -123,12 +136,17 @@ def test_there_are_pages():
 @pytest.mark.parametrize("change, complaint", [
     (lambda cells: cells[3].update(outputs=[], execution_count=None), "one clean run"),
     (lambda cells: next(c for c in cells if draws(c.source)).update(outputs=[]), "figure that is not saved"),
+    (lambda cells: next(c for c in cells if "widgets.explore(" in c.source).update(outputs=[]), "is not saved"),
+    (lambda cells: [output.data.pop("image/png", None) for cell in cells for output in cell.outputs
+                    if WIDGET in output.get("data", {})], "widget without a picture"),
+    (lambda cells: next(o for cell in cells for o in cell.outputs if "image/png" in o.get("data", {})).data.update(
+        {"image/png": "aGk="}), "empty picture"),
     (lambda cells: [cell.update(outputs=[]) for cell in cells], "no picture"),
     (lambda cells: cells[3].outputs.append(new_output("error", ename="E", evalue="", traceback=[])), "error"),
     (lambda cells: cells[3].outputs.append(new_output("stream", name="stderr", text="W")), "warning"),
     (lambda cells: cells[3].metadata.update(collapsed=True), "of an editor"),
     (lambda cells: cells[3].outputs[0].metadata.update(executionInfo={"user": "me"}), "of an editor"),
-], ids=["count", "a missing picture", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
+], ids=["count", "a missing picture", "a missing widget", "a widget's picture", "an empty picture", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
 def test_broken_notebooks_are_caught(change, complaint, tmp_path):
     notebook, cells = load(PAGES[0])
     change(cells)

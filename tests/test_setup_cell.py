@@ -19,8 +19,8 @@ WHERE = "\nprint('ours:', helpers.__file__, sys.path.count(str(root)))"
 def published(tmp_path):
     """The address of a repository that holds a course."""
     source = tmp_path / "published"
-    (source / "helpers").mkdir(parents=True)
-    for name in ("__init__", "schedule"):
+    (source / "helpers" / "check").mkdir(parents=True)
+    for name in ("__init__", "check/zoo"):
         (source / "helpers" / f"{name}.py").write_text("", encoding="utf8")
     git(source, "init", "--quiet", "--initial-branch", address.course()["branch"])
     git(source, "add", "--all")
@@ -63,6 +63,14 @@ def test_files_of_the_same_name_do_not_hide_ours(machine, published):
     (machine / "helpers.py").write_text("raise RuntimeError('the wrong one')", encoding="utf8")
     (machine / "data").mkdir()
     (machine / "data" / "__init__.py").write_text("raise RuntimeError('the wrong one')", encoding="utf8")
+    end = run(machine, CELL + WHERE, published)
+    assert end.stdout == f"ours: {machine / 'craters-from-noise' / 'helpers' / '__init__.py'} 1\n"
+
+
+def test_a_package_of_the_same_name_with_files_of_the_same_names_does_not_hide_ours(machine, published):
+    (machine / "helpers").mkdir()
+    for name in ("__init__", "schedule", "unet", "data"):
+        (machine / "helpers" / f"{name}.py").write_text("raise RuntimeError('the wrong one')", encoding="utf8")
     end = run(machine, CELL + WHERE, published)
     assert end.stdout == f"ours: {machine / 'craters-from-noise' / 'helpers' / '__init__.py'} 1\n"
 
