@@ -146,7 +146,8 @@ def test_there_are_pages():
     (lambda cells: cells[3].outputs.append(new_output("stream", name="stderr", text="W")), "warning"),
     (lambda cells: cells[3].metadata.update(collapsed=True), "of an editor"),
     (lambda cells: cells[3].outputs[0].metadata.update(executionInfo={"user": "me"}), "of an editor"),
-], ids=["count", "a missing picture", "a missing widget", "a widget's picture", "an empty picture", "stripped", "error", "warning", "cell's metadata", "output's metadata"])
+], ids=["count", "a missing picture", "a missing widget", "a widget's picture", "an empty picture", "stripped", "error",
+        "warning", "cell's metadata", "output's metadata"])
 def test_broken_notebooks_are_caught(change, complaint, tmp_path):
     notebook, cells = load(PAGES[0])
     change(cells)

@@ -1,13 +1,18 @@
 """Versions: what Colab holds, the floors, and which package changed."""
 import ast
+import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from zipfile import ZipFile
 
 import nbformat
 import pytest
+import yaml
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +23,8 @@ COLAB = {name.lower().replace("_", "-"): version for name, version in
          versions.frozen(ROOT / "tests" / "colab-constraints.txt").items()}
 CELLS = [(path.name, cell.source) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
          for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-CODE = CELLS + [(f"helpers/{path.name}", path.read_text(encoding="utf8")) for path in (ROOT / "helpers").glob("*.py")]
+CODE = CELLS + [(str(path.relative_to(ROOT)), path.read_text(encoding="utf8"))
+                for path in (ROOT / "helpers").rglob("*.py")]
 
 
 def imported(source):
@@ -58,8 +64,8 @@ def test_colab_is_not_below_the_floors():
 
 def test_floors_are_read_from_the_project():
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf8")
-    assert all(f'"{name}>={version}"' in lines for name, version in versions.floors().items())
-    assert {"torch", "pytest"} <= set(versions.floors())
+    assert all(f'"{name}>={version}' in lines for name, version in versions.floors().items())
+    assert {"torch", "pytest", "jupyter", "jupyter-book", "ruff", "psutil"} <= set(versions.floors())
 
 
 def test_what_changed_is_named(tmp_path):
@@ -75,6 +81,57 @@ def test_what_changed_is_named(tmp_path):
     told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", "nowhere.txt", new], check=True,
                           capture_output=True, text=True).stdout
     assert told.startswith("There is no nowhere.txt")
+    new.write_text("", encoding="utf8")                        # pip broke off
+    told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", old, new], check=True,
+                          capture_output=True, text=True).stdout
+    assert told == "The installation broke before any package was in: the log of pip says which.\n"
+
+
+def test_what_an_environment_holds_is_told_with_its_python(tmp_path):
+    (tmp_path / "held.txt").write_text(versions.held(sys.prefix), encoding="utf8")
+    held = versions.frozen(tmp_path / "held.txt")
+    assert held["python"] == platform.python_version() and {"torch", "numpy"} <= set(held)
+    assert versions.held(tmp_path / "nothing") == ""
+
+
+GH = """#!/bin/sh
+case "$2" in */zip) cat "$STORE" ;; *name=green-latest*) echo 7 ;; esac
+"""
+
+
+@pytest.mark.parametrize("environment, told", [
+    ("latest", "numpy: 2.0.0 -> 2.1.0"), ("floor", "There is no build/green/floor.txt")])
+def test_the_weekly_run_names_what_changed(tmp_path, environment, told):
+    """Its own commands, in a shell, with a stand-in for the program that fetches what the last green run kept."""
+    zipfile = tmp_path / "store.zip"
+    steps = {step.get("name"): step for step in yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf8"))["jobs"]["versions"]["steps"]}
+    (tmp_path / "tools").mkdir()
+    shutil.copy(ROOT / "tools" / "versions.py", tmp_path / "tools")
+    with ZipFile(zipfile, "w") as store:
+        store.writestr(f"{environment}.txt", "numpy==2.0.0\npython==3.13.1\n")
+    (tmp_path / "gh").write_text(GH, encoding="utf8")
+    (tmp_path / "gh").chmod(0o755)
+    (tmp_path / "unzip").write_text(f'#!/bin/sh\n"{sys.executable}" -m zipfile -e "$2" "$4"\n', encoding="utf8")
+    (tmp_path / "unzip").chmod(0o755)
+    (tmp_path / "python").symlink_to(sys.executable)
+    paths = {"NOW": f"build/versions/{environment}.txt", "GREEN": f"build/green/{environment}.txt"}
+    around = os.environ | paths | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STORE": str(zipfile),
+                                   "ARTIFACTS": "repos/a/b/actions/artifacts", "GITHUB_STEP_SUMMARY": "summary.md"}
+    around |= {"GH_TOKEN": "none"}
+
+    def step(name):
+        command = steps[name]["run"].replace("${{ matrix.environment }}", environment)
+        return subprocess.run(["bash", "-e", "-c", command], cwd=tmp_path, env=around, check=True, text=True,
+                              capture_output=True).stdout
+    step("versions of the last green run")
+    (tmp_path / "build" / "versions").mkdir()
+    (tmp_path / paths["NOW"]).write_text("numpy==2.1.0\npython==3.13.1\n", encoding="utf8")
+    said = step("which package changed")
+    assert said.startswith(f"::error title={environment}, since its last green run::{told}")
+    assert told in (tmp_path / "summary.md").read_text(encoding="utf8") and "python" not in said
+    step("keep them as the last green ones")
+    assert (tmp_path / paths["GREEN"]).read_text(encoding="utf8") == "numpy==2.1.0\npython==3.13.1\n"
 
 
 @pytest.mark.parametrize("words", [[], ["changed", "one"], ["floor"]])

@@ -43,6 +43,7 @@ class Front:
     """A front end of Jupyter: how its server starts, and where things are on its page."""
 
     name, python = None, None                  # python: an interpreter that can run the server and its kernels
+    KNOWN = ()                                 # parts of complaints that are the front end's own, not the course's
 
     def command(self, folder, port):
         raise NotImplementedError
@@ -144,6 +145,7 @@ class Lab(Front):
 
 class Classic(Front):
     name = "classic notebook"
+    KNOWN = ("about:blank", "/components/MathJax/fonts/")      # notebook 6 lacks a font of its MathJax; it draws on
     CELL = "#notebook-container > .cell"
     SCROLL = """n => { const book = Jupyter.notebook, all = book.get_cells();
                        const cell = all.filter(c => c.cell_type == 'code')[n];

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from fronts import Classic, Lab, chromium, end_kernels, wait_for
 from slices import MAKERS, bare, cut, statements, tagged, widget_cells
@@ -24,14 +25,15 @@ ASKED = os.environ.get("COURSE_BROWSER")                       # numbers of page
 WHOLE = os.environ.get("COURSE_WHOLE", "") not in ("", "0")
 SMALL = {"01": {"steps": 20}, "05": {"samples": 8}, "06": {"samples": 72}}       # settings for pages that are cut down
 PAGES = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
-         if widget_cells(nbformat.read(path, as_version=4))]
+         if WHOLE or widget_cells(nbformat.read(path, as_version=4))]
 CHOSEN = [path for path in PAGES if ASKED == "all" or path.stem[:2] in (ASKED or USUAL).replace("usual", USUAL).split()]
 FRONTS = {"lab": Lab(os.environ.get("COURSE_LAB", ROOT / ".venv/bin/python")),
           "classic": Classic(os.environ.get("COURSE_CLASSIC", ROOT / ".venv-colab/bin/python"))}
-KNOWN = ("about:blank", "/components/MathJax/fonts/")          # notebook 6 lacks a font of its MathJax; it draws on
 OURS = "https://colab.research.google.com/assets/colab-badge.svg"        # the one picture from elsewhere: the badge
 PRESSES = 7                                                    # of each slider's key, for the median
 BAR = 150                                                      # ms from key to new picture, a page's median
+LONGEST = 300                                                  # seconds for the usual pages
+QUIET = 20                                                     # % of the processors busy beforehand: no more than that
 driven = pytest.mark.skipif(not ASKED, reason="`make test-browser` drives the pages in Chromium")
 
 CONTROLS = ".noUi-handle, .ui-slider-handle, select, button"
@@ -67,8 +69,10 @@ WATCH = """n => {
 @pytest.fixture(scope="session")
 def results():
     """What is measured, by front end and page; written to build/browser/results.json."""
-    found = {}
+    found, start = {"busy before": psutil.cpu_percent(1)}, time.monotonic()
+    found["seconds"] = lambda: round(time.monotonic() - start)
     yield found
+    found["seconds"] = found["seconds"]()
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "results.json").write_text(json.dumps(found, indent=1), encoding="utf8")
 
@@ -99,8 +103,8 @@ def front(request, tmp_path_factory):
 class Watched:
     """A browser's page whose .complaints are errors in the console, failed answers and requests to other machines."""
 
-    def __init__(self, browser, address):
-        self.complaints, self.known = [], []
+    def __init__(self, browser, front):
+        self.complaints, self.known, self.excused, address = [], [], front.KNOWN, front.address
         self.context = browser.new_context(viewport={"width": 1200, "height": 1000})
         self.context.route(lambda url: not url.startswith((address, "data:", "blob:", "ws:")), self.outside)
         self.page = self.context.new_page()
@@ -112,7 +116,7 @@ class Watched:
         self.page.on("response", lambda r: r.status >= 400 and self.complain(str(r.status), "", r.url))
 
     def complain(self, kind, text, url):
-        which = self.known if any(word in f"{text} {url}" for word in KNOWN) else self.complaints
+        which = self.known if any(word in f"{text} {url}" for word in self.excused) else self.complaints
         which.append(f"{kind}: {text[:300]} {url}")
 
     def outside(self, route):
@@ -266,14 +270,15 @@ def test_every_widget_by_mouse_and_by_keyboard(front, path, browser, results):
     whole = WHOLE or path.stem[:2] == "02"
     notebook = bare(saved) if whole else cut(saved, SMALL.get(path.stem[:2]))
     nbformat.write(notebook, front.folder / path.name)
-    watched, told = Watched(browser, front.address), results.setdefault(front.key, {}).setdefault(path.stem, {})
+    watched, told = Watched(browser, front), results.setdefault(front.key, {}).setdefault(path.stem, {})
     page = watched.page
     try:
+        told["busy before"] = psutil.cpu_percent(1)
         front.open(page, front.address, path.name)
         front.run(page, 1800 if whole else 240)
         told |= {"whole": whole, **look_at_outputs(page, front, notebook), "widgets": {}}
         cells, counts = widget_cells(notebook), expected(notebook)
-        assert len(cells) == len(counts) > 0
+        assert len(cells) == len(counts)
         for cell, count in zip(cells, counts):
             widget = Widget(watched, front, cell)
             assert len(widget.controls) == count, f"cell {cell} should have {count} controls; found {widget.controls}."
@@ -294,13 +299,9 @@ def test_every_widget_by_mouse_and_by_keyboard(front, path, browser, results):
         assert watched.complaints == [], "The browser's console should be empty."
         if waits := [ms for cell in told["widgets"].values() for times in cell["ms"].values() for ms in times]:
             told["median ms"] = statistics.median(waits)
-            told["load"] = round(os.getloadavg()[0], 1)
-            told["quiet"] = quiet = told["load"] < os.cpu_count()
-            if not quiet:                      # then the times tell of the other programs on this machine
-                warnings.warn(f"{told['median ms']:.0f} ms from key to picture is not held to {BAR} ms: the load of "
-                              f"{os.cpu_count()} processors is {told['load']}.", stacklevel=1)
-            assert told["median ms"] <= BAR or not quiet, (
-                f"{told['median ms']:.0f} ms from key to picture; the bar is {BAR} ms.")
+            told["median ms of the slowest slider"] = max(statistics.median(times) for cell in told["widgets"].values()
+                                                          for times in cell["ms"].values())
+            held_to(BAR, "ms from key to picture", told["median ms"], told["busy before"])
     except BaseException:
         page.screenshot(path=OUT / front.key / f"{path.stem[:2]}-failed.png")
         raise
@@ -308,6 +309,14 @@ def test_every_widget_by_mouse_and_by_keyboard(front, path, browser, results):
         told["console"], told["of notebook 6 itself"] = watched.complaints, watched.known
         watched.context.close()
         end_kernels(front.address)
+
+
+def held_to(bar, what, value, busy):
+    """AssertionError: the value is above the bar.  Where other programs were busy before, only a warning says so."""
+    if value > bar:
+        said = f"{value:.0f} {what}; the bar is {bar}. Other programs kept {busy:.0f} % of the processors busy."
+        assert busy >= QUIET, said
+        warnings.warn(said, stacklevel=2)
 
 
 def look_at_outputs(page, front, notebook):
@@ -328,3 +337,9 @@ def look_at_outputs(page, front, notebook):
         told["figures"] += shown
         told["figures shown without their words"] += silent
     return told
+
+
+@driven
+@pytest.mark.skipif(ASKED not in ("usual", USUAL) or WHOLE, reason="the limit is for the usual pages")
+def test_the_usual_pages_take_no_longer_than_they_may(results):
+    held_to(LONGEST, "s for the usual pages", results["seconds"](), results["busy before"])
