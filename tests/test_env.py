@@ -3,7 +3,9 @@ import sys
 from html import escape
 
 import nbformat
+import pytest
 import torch
+from nbconvert import HTMLExporter
 from pages import loads
 
 from helpers import env
@@ -34,14 +36,19 @@ def test_the_shipped_weights_say_what_they_are():
     assert model(torch.zeros(1, about["channels"], about["size"], about["size"])).abs().sum() > 0
 
 
-def test_a_page_holds_every_figure_with_its_words_and_no_progress_bar():
-    path = env.ROOT / "notebooks" / "04_reverse_sampling.ipynb"
+@pytest.mark.parametrize("path", sorted((env.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_page_shows_every_figure_where_nothing_is_live(path):
+    """As we make pages, with each figure's words and no progress bar, and as nbconvert does by itself."""
     notebook = nbformat.read(path, as_version=4)
-    words = [output.data["text/plain"] for cell in notebook.cells for output in cell.get("outputs", [])
-             if "image/png" in output.get("data", {})]
+    figures = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
+               if "image/png" in output.get("data", {})]
     html = notebooks.page(notebook, "/* sets equations */")
-    assert len(words) > 5 and all(f'alt="{escape(alt)}"' in html for alt in words)
+    assert len(figures) > 3 and all(f'alt="{escape(data["text/plain"])}"' in html for data in figures)
     assert "No description" not in html and "%|" not in html
+    plain, _ = HTMLExporter().from_notebook_node(notebook)
+    for shown in (html, plain):
+        assert shown.count('src="data:image/png;base64,') == len(figures)
+        assert all("".join(data["image/png"].split()) in "".join(shown.split()) for data in figures)
 
 
 def test_a_page_loads_nothing():

@@ -210,6 +210,26 @@ def test_the_address_stands_in_one_place():
         assert others - {name} <= set(), f"{path.name} names {others - {name}}"
 
 
+def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
+    """Everything that names owner, repository or branch is stamped, where the course has another address."""
+    old, files = address.course(), ["pyproject.toml", "README.md", "CITATION.cff", "tools/setup_cell.txt",
+                                    ".github/workflows/site.yml", *(f"notebooks/{path.name}" for path in PAGES)]
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    project = tmp_path / "pyproject.toml"
+    project.write_text(project.read_text(encoding="utf8").replace(old["repository"], "ada/noise").replace(
+        f'branch = "{old["branch"]}"', 'branch = "trunk"'), encoding="utf8")
+    monkeypatch.setattr(address, "ROOT", tmp_path)
+    address.stamp()
+    for name in files:
+        text = (tmp_path / name).read_text(encoding="utf8")
+        assert old["repository"] not in text and "ada/noise" in text or name.endswith((".yml", ".txt")), name
+        assert not re.search(rf"(blob|noise|--branch)[\", /]+{old['branch']}\b", text), name
+        assert "trunk" in text or name.endswith((".txt", ".cff")), name
+    assert "cd noise" in (tmp_path / "README.md").read_text(encoding="utf8")
+
+
 @pages
 def test_exercises_stand_where_their_tables_say(path):
     """Heading, task, stub and check come from helpers/check; a folded solution follows before the next heading."""

@@ -178,6 +178,7 @@ def test_the_table_says_the_same_in_words_colours_and_text():
         assert f"{row.name}: {verdict}" in text and f">{verdict}</strong>" in html
         assert row.look in text if row.ok is False else True
     assert 'role="status"' in html and 'scope="row"' in html and 'aria-hidden="true"' in html and "#D55E00" in html
+    assert "<strong style" not in html                          # pale colours are for signs, words are black
     assert not re.search(r"\d\.\d", text), "measured numbers differ from machine to machine"
     found.rows.append(Row("<b>", False, "<i>"))
     assert "<b>" not in found._repr_html_() and "&lt;i&gt;" in found._repr_html_()

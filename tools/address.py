@@ -1,4 +1,5 @@
-"""Stamp the course's address, from [tool.course] in pyproject.toml, into badges, set-up cells, README and CITATION.cff.
+"""Stamp the course's address, from [tool.course] in pyproject.toml, into badges, set-up cells, README,
+CITATION.cff and the workflow that publishes the site.
 
     python tools/address.py [owner/name]          # with an argument: change it in pyproject.toml first
 """
@@ -47,6 +48,9 @@ def stamp():
                       f"github.com/{course()['repository']}", text)
         text = re.sub(r"(git clone \S+/([\w.-]+)) && cd [\w.-]+", r"\1 && cd \2", text)
         path.write_text(text, encoding="utf8")
+    site = ROOT / ".github" / "workflows" / "site.yml"
+    site.write_text(re.sub(r"branches: \[.*\]", f"branches: [{course()['branch']}]", site.read_text(encoding="utf8")),
+                    encoding="utf8")
 
 
 if __name__ == "__main__":
