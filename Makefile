@@ -31,15 +31,17 @@ test-colab: .venv-colab/.ready  ## every notebook as Colab runs it, with Colab's
 	.venv-colab/bin/python tools/colab.py $(NOTEBOOKS)
 
 test-floor: .venv-floor/.ready  ## every test with the oldest versions that pyproject.toml allows
+	.venv-floor/bin/ruff check
 	.venv-floor/bin/python -m pytest
 
 test-latest:     ## every test with the newest versions of everything, taken anew
-	$(PYTHON) -m venv .venv-latest
+	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[test]"
 	.venv-latest/bin/python -m pytest
 
-test-browser: .venv/.test .venv/.lab .venv/.browser .venv-colab/.ready  ## widgets in Chromium, in both front ends; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
-	COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
+test-browser: .venv/.test .venv/.lab .venv/.browser .venv/.site .venv-colab/.ready  ## the site, and widgets in both front ends, in Chromium; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
+	$(BIN)/python tools/book.py
+	COURSE_SITE=build/site COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
 bench: .venv/.bench  ## measure every claim beside its bar, two to three hours; QUICK=1: shorter; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
@@ -108,13 +110,13 @@ FLOOR_PYTHON ?= $(call first,python3.11)
 
 .venv-colab/.ready: tests/colab-constraints.txt
 	$(COLAB_PYTHON) -m venv --clear .venv-colab
-	.venv-colab/bin/pip install --quiet --disable-pip-version-check -r tests/colab-constraints.txt nbval
+	.venv-colab/bin/pip install --quiet --disable-pip-version-check -r tests/colab-constraints.txt nbval==0.11.0
 	@touch $@
 
 .venv-floor/.ready: pyproject.toml tools/versions.py
 	$(FLOOR_PYTHON) -m venv --clear .venv-floor
 	.venv-floor/bin/python tools/versions.py floors > .venv-floor/floors.txt
-	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint .venv-floor/floors.txt -e ".[test]"
+	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint .venv-floor/floors.txt -e ".[dev,bench,browser,kit]"
 	@touch $@
 
 .venv/.%: pyproject.toml $(BIN)/python

@@ -37,6 +37,7 @@ def configuration():
         "sphinx": {"recursive_update": True,
                    "config": {"mathjax_path": "mathjax.js", "mathjax3_config": {"options": {"enableMenu": False}},
                               "myst_heading_anchors": 3, "html_show_copyright": False,
+                              "html_context": {"default_mode": "auto"},
                               "html_theme_options": {"navbar_persistent": []}}},          # one search field is enough
     }
 
@@ -78,7 +79,6 @@ def lay_out(notebooks):
     shutil.rmtree(SOURCE, ignore_errors=True)
     (SOURCE / "notebooks").mkdir(parents=True)
     (SOURCE / "_static").mkdir()
-    (SOURCE / "_static" / "mathjax.js").write_text(mathjax(), encoding="utf8")
     (SOURCE / "_static" / "course.css").write_text(STYLE, encoding="utf8")
     (SOURCE / "_config.yml").write_text(yaml.safe_dump(configuration()), encoding="utf8")
     (SOURCE / "_toc.yml").write_text(yaml.safe_dump(contents(notebooks)), encoding="utf8")
@@ -109,6 +109,10 @@ def main():
     subprocess.run([str(program), "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(SOURCE / "_build" / "html", SITE)
+    (SITE / "_static" / "mathjax.js").write_text(mathjax(), encoding="utf8")       # as a source it is loaded twice
+    for page in SITE.rglob("*.html"):                                   # Thebe is set up twice, and not wanted
+        text = page.read_text(encoding="utf8")
+        page.write_text(re.sub(r".*<script[^\n]*(?:THEBE_JS_URL|sphinx-thebe\.js).*\n", "", text), encoding="utf8")
     for path in notebooks:                                              # the button on its page hands out the whole one
         shutil.copy(path, SITE / "_sources" / "notebooks" / path.name)
     print(f"The site is in {SITE.relative_to(ROOT)}: open {(SITE / 'index.html').relative_to(ROOT)}.")
