@@ -48,7 +48,8 @@ def test_a_page_shows_every_figure_where_nothing_is_live(path):
     plain, _ = HTMLExporter().from_notebook_node(notebook)
     for shown in (html, plain):
         assert shown.count('src="data:image/png;base64,') == len(figures)
-        assert all("".join(data["image/png"].split()) in "".join(shown.split()) for data in figures)
+        packed = "".join(shown.split())
+        assert all("".join(data["image/png"].split()) in packed for data in figures)
 
 
 def test_a_page_loads_nothing():

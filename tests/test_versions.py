@@ -118,7 +118,6 @@ def test_the_weekly_run_names_what_changed(tmp_path, environment, told):
     paths = {"NOW": f"build/versions/{environment}.txt", "GREEN": f"build/green/{environment}.txt"}
     around = os.environ | paths | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STORE": str(zipfile),
                                    "ARTIFACTS": "repos/a/b/actions/artifacts", "GITHUB_STEP_SUMMARY": "summary.md"}
-    around |= {"GH_TOKEN": "none"}
 
     def step(name):
         command = steps[name]["run"].replace("${{ matrix.environment }}", environment)

@@ -105,14 +105,15 @@ def lay_out(notebooks):
 def main():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     lay_out(notebooks)
+    script = mathjax()
     program = Path(sys.executable).with_name("jupyter-book")
     subprocess.run([str(program), "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(SOURCE / "_build" / "html", SITE)
-    (SITE / "_static" / "mathjax.js").write_text(mathjax(), encoding="utf8")       # as a source it is loaded twice
+    (SITE / "_static" / "mathjax.js").write_text(script, encoding="utf8")       # as a source it is loaded twice
     for page in SITE.rglob("*.html"):                                   # Thebe is set up twice, and not wanted
         text = page.read_text(encoding="utf8")
-        page.write_text(re.sub(r".*<script[^\n]*(?:THEBE_JS_URL|sphinx-thebe\.js).*\n", "", text), encoding="utf8")
+        page.write_text(re.sub(r".*<script.*(?:THEBE_JS_URL|sphinx-thebe\.js).*\n", "", text), encoding="utf8")
     for path in notebooks:                                              # the button on its page hands out the whole one
         shutil.copy(path, SITE / "_sources" / "notebooks" / path.name)
     print(f"The site is in {SITE.relative_to(ROOT)}: open {(SITE / 'index.html').relative_to(ROOT)}.")

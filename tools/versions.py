@@ -50,10 +50,10 @@ if __name__ == "__main__":
         print(held(sys.argv[2]), end="")
     elif sys.argv[1:2] == ["changed"] and len(sys.argv) == 4:
         old, new = sys.argv[2:]
-        if not Path(old).exists():
-            print(f"There is no {old}: no earlier run is known to compare with.")
-        elif set(now := frozen(new)) <= {"pip", "python", "setuptools"}:
+        if set(now := frozen(new)) <= {"pip", "python", "setuptools"}:
             print("The installation broke before any package was in: the log of pip says which.")
+        elif not Path(old).exists():
+            print(f"There is no {old}: no earlier run is known to compare with.")
         else:
             print("\n".join(changed(frozen(old), now)) or "No package changed: look at what else did.")
     else:

@@ -65,7 +65,7 @@ class Diagnosis:
             words = [row.found, row.expected, row.look if row.ok is False else ""]
             lines.append(f'<tr><th scope="row" {cell}>{escape(row.name)}</th><td {cell}><span aria-hidden="true" '
                          f'style="color: {colour}">{sign}</span> <strong>{SAYS[row.ok]}</strong></td>' +
-                          "".join(f"<td {cell}>{escape(word)}</td>" for word in words) + "</tr>")
+                         "".join(f"<td {cell}>{escape(word)}</td>" for word in words) + "</tr>")
         heads = "".join(f'<th scope="col" {cell}>{head}</th>'
                         for head in ("question", "verdict", "found", "expected", "where to look"))
         return (f'<div role="status"><table><caption style="text-align: left">{escape(self.summary())}</caption>'

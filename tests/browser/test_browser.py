@@ -13,9 +13,8 @@ import warnings
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
-from fronts import Classic, Lab, chromium, end_kernels, wait_for
+from fronts import Classic, Lab, end_kernels, wait_for
 from slices import MAKERS, bare, cut, statements, tagged, widget_cells
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +32,9 @@ OURS = "https://colab.research.google.com/assets/colab-badge.svg"        # the o
 PRESSES = 7                                                    # of each slider's key, for the median
 BAR = 150                                                      # ms from key to new picture, a page's median
 LONGEST = 300                                                  # seconds for the site and the usual pages
-START, BUSY = time.monotonic(), psutil.cpu_percent(1) if ASKED else None       # before anything ran
+if ASKED:
+    import psutil
+    START, BUSY = time.monotonic(), psutil.cpu_percent(1)      # before anything ran
 QUIET = 20                                                     # % of the processors busy beforehand: no more than that
 driven = pytest.mark.skipif(not ASKED, reason="`make test-browser` drives the pages in Chromium")
 
@@ -75,15 +76,6 @@ def results():
     found["seconds"] = round(time.monotonic() - START)
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "results.json").write_text(json.dumps(found, indent=1), encoding="utf8")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as playwright:
-        program = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield program
-        program.close()
 
 
 @pytest.fixture(scope="session", params=FRONTS)
@@ -339,7 +331,6 @@ def look_at_outputs(page, front, notebook):
     return told
 
 
-@driven
 @pytest.mark.skipif(ASKED not in ("usual", USUAL) or WHOLE, reason="the limit is for the usual pages")
 def test_the_usual_pages_take_no_longer_than_they_may(results):
     held_to(LONGEST, "s for the site and the usual pages", time.monotonic() - START, results["busy before"])
