@@ -75,7 +75,7 @@ figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
 
 craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7 --batch 16 --lr 4e-3
-ground64 := --data ground --examples 20000 --steps 8000 --lr 4e-3
+ground64 := --data ground --start data/weights/craters64.safetensors --examples 20000 --steps 12000 --batch 16 --lr 4e-3
 cells64 := --data cells --steps 4000 --batch 16 --lr 4e-3
 heads64 := --data heads --steps 4500 --batch 16 --lr 4e-3
 digits32 := --data digits --size 32 --steps 4000 --batch 16 --lr 4e-3

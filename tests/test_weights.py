@@ -287,3 +287,5 @@ def test_the_recipe_is_a_command_line_that_means_the_header(tmp_path):
     run.main([*words[3:], "--out", str(again)])
     assert again.read_bytes() == out.read_bytes()
     assert "--schedule" not in words                           # a default
+    begun = run.options(cards.command(about | {"start": "craters64.safetensors"}).split()[3:])
+    assert (env.ROOT / begun.start).exists()

@@ -169,6 +169,8 @@ def command(about):
     """The call of helpers.run that a header tells of, but for what it writes and where: a text."""
     usual, words = vars(run.options([])), []
     found = about | {"widths": about["architecture"]["channels"], "patch": about["architecture"]["patch"]}
+    if "start" in about:                                       # the header knows its name, not where it lay
+        found["start"] = f"data/weights/{about['start']}"
     for key in [key for key in usual if key in found and key != "channels"]:
         value = found[key]
         if key == "data" or value != usual[key]:
