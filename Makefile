@@ -43,7 +43,7 @@ test-browser: .venv/.test .venv/.lab .venv/.browser .venv/.site .venv-colab/.rea
 	$(BIN)/python tools/book.py
 	COURSE_SITE=build/site COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
-bench: .venv/.bench  ## measure every claim beside its bar, two to three hours; QUICK=1: shorter; BAR=2: one
+bench: .venv/.bench  ## measure every claim beside its bar, three to five hours; QUICK=1: shorter; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
 
 course: .venv/.test .venv/.site  ## run all notebooks; executed copies and HTML pages land in build/

@@ -38,7 +38,7 @@ class Settings:
     duel_evaluations: int = 15
     # bar 2
     chain: int = 0                                # evaluations of the DDPM chain; 0: as many as there are noise levels
-    chain_samples: int = 256
+    chain_samples: int = 512                      # 256 leave an interval as wide as the margin
     sweep: tuple = (5, 8, 10, 15, 25, 50)         # evaluations of each sampler
     # bars 3 to 5
     rounds: int = 7
@@ -50,8 +50,8 @@ class Settings:
     tuning: int = 32                              # of the training set, to tune the filters
 
 
-QUICK = dict(quick=True, seconds=60, evaluations=5, sweep=(), rounds=3, step_seconds=5, steps=20, launches=1,
-             pictures=32, tuning=12)
+QUICK = dict(quick=True, seconds=60, evaluations=5, chain_samples=256, sweep=(), rounds=3, step_seconds=5, steps=20,
+             launches=1, pictures=32, tuning=12)
 
 
 def note(text):
