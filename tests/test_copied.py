@@ -1,8 +1,6 @@
 """Notebook 06: scores against other formulas and planted truth; copies are found, nobody else is accused."""
 import ast
 import functools
-import statistics
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -288,14 +286,8 @@ def played():
     ("figure", "strength", [0, 5, 1, 9, 2, 10, 4]), ("figure", "which", [3, 60, 97, 0, 20]),
     ("figure", "disguise", ["noise", "blur", "enlarge", "darker", "mirror", "quarter turns"]),
     ("case", "sheet", ["sheet A", "sheet B", "sheet C", "first decide", "sheet C"])])
-def test_the_widgets_answer_within_150_ms(widget, control, values, played):
-    explorer, took = played[widget], []
-    for value in values:
-        before, start = explorer.image.value, time.process_time()
-        explorer.controls[control].value = value
-        took.append(time.process_time() - start)
-        assert explorer.image.value != before and explorer.message.value == ""
-    assert statistics.median(took) < 0.15, f"{statistics.median(took):.3f} s"
+def test_the_widgets_answer_within_150_ms(widget, control, values, played, answers_within_150_ms):
+    answers_within_150_ms(played[widget], **{control: values})
 
 
 def test_every_disguise_leaves_a_picture(played):
