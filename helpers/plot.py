@@ -118,8 +118,8 @@ def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
     for axes, group, label, head in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups, labels, titles):
         value, low, high = np.array(list(group.values()), float).T
         axes.axhline(0, color="grey", lw=0.8, ls=":")
-        axes.vlines(range(len(group)), low, high, color=COLOURS[0], lw=4, alpha=0.5)
-        axes.plot(range(len(group)), value, "o", color=COLOURS[0], ms=6)
+        axes.vlines(range(len(group)), low, high, color=COLOURS[0], lw=2)
+        axes.plot(range(len(group)), value, "o", color=COLOURS[0], ms=7)
         axes.set_xticks(range(len(group)), list(group), fontsize=8)
         axes.set(ylabel=label, title=head)
         axes.margins(x=0.1, y=0.1)
