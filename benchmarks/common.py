@@ -45,13 +45,14 @@ class Settings:
     step_seconds: float = 8                       # of training in each round and launch
     steps: int = 40                               # of training in each round of bar 4, at 32 pixels; fewer at more
     launches: int = 3                             # of one process and of two, in turn
+    memory_batches: tuple = (64, 192)             # pictures of 64×64 in a step; of other sizes as many pixels
     # bar 6
     pictures: int = 128                           # held out
     tuning: int = 32                              # of the training set, to tune the filters
 
 
 QUICK = dict(quick=True, seconds=60, evaluations=5, chain_samples=256, sweep=(), rounds=3, step_seconds=5, steps=20,
-             launches=1, pictures=32, tuning=12)
+             launches=1, memory_batches=(48, 112), pictures=32, tuning=12)
 
 
 def note(text):

@@ -189,7 +189,7 @@ def memory_child(size, batch):
     model, _, loss = recipe(o)
     pictures = scenes.craters(32, size).images.repeat(-(-batch // 32), 1, 1, 1)[:batch]
     saved = saved_bytes(model.to(memory_format=torch.channels_last), loss, pictures[:8]) / 8
-    quiet_fit(model, pictures, loss, steps=3, batch_size=batch, lr=o.lr)
+    quiet_fit(model, pictures, loss, steps=2, batch_size=batch, lr=o.lr)
     return dict(peak=peak_memory(), saved_per_image=saved)
 
 
@@ -247,7 +247,7 @@ def growth(s, _=None):
             times[n].append(statistics.mean(steps) / o.batch)
     seconds = {n: statistics.median(times[n]) for n in sizes}
 
-    batches, peaks = {n: (64 * 4096 // n**2, 192 * 4096 // n**2) for n in sizes}, {}
+    batches, peaks = {n: tuple(b * 4096 // n**2 for b in s.memory_batches) for n in sizes}, {}
     for n in sizes:                                            # of two batches, so that what does not grow cancels out
         peaks[n] = [child("memory", "--size", str(n), "--batch", str(b)) for b in batches[n]]
         low, high = (p["peak"] / 2**20 for p in peaks[n])
