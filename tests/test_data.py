@@ -1006,10 +1006,10 @@ def test_lazy_reading_by_several_workers(tmp_path, method):
     for path in (tmp_path / "s.tif", z):
         lazy = ImageFiles(path, 16)
         want = torch.stack([*lazy])                                   # opened here first: forks must not share it
-        loader = torch.utils.data.DataLoader(lazy, 4, num_workers=2 if method == "fork" else 1,
-                                             multiprocessing_context=get_context(method))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")                           # of one core, that two workers are too many
+            loader = torch.utils.data.DataLoader(lazy, 4, num_workers=2 if method == "fork" else 1,
+                                                 multiprocessing_context=get_context(method))
             assert (torch.cat([*loader]) == want).all()
         opened.cache_clear()
         if method == "spawn":
