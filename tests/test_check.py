@@ -684,7 +684,7 @@ def test_settings_of_the_page_do_not_matter(monkeypatch):
         assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float64, "meta")
     finally:
         torch.set_default_dtype(torch.float32)
-        torch.set_default_device(None)
+        torch.set_default_device("cpu")
 
 
 def test_results_are_seen_and_heard():

@@ -65,7 +65,7 @@ def unchanged():
             yield
     finally:
         if torch.get_default_device() != device:
-            torch.set_default_device(None if device.type == "cpu" else device)
+            torch.set_default_device(device)              # not None: torch 2.9 has no answer then
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         if torch.get_num_threads() != threads:
