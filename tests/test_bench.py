@@ -15,6 +15,7 @@ from helpers.train import fit, load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+on_processor = pytest.mark.skipif(torch.accelerator.is_available(), reason="fit trains on the GPU here")
 SMALL = Settings(real=24, samples=6, evaluations=3, duel_samples=7, duel_evaluations=4, chain_samples=12, sweep=(2,),
                  rounds=2, steps=2, step_seconds=0.05, pictures=3, tuning=2)
 
@@ -177,7 +178,7 @@ def test_recipe_is_that_of_helpers_run(tmp_path):
     average, _ = fit(model, scenes.craters(20, 16, 3).images, loss, steps=3, batch_size=4, lr=o.lr, seed=o.seed)
     shipped, _ = load_weights(tmp_path / "x.safetensors", UNet)
     pairs = zip(average.parameters(), shipped.parameters(), strict=True)
-    assert all(torch.equal(a.half().float(), b) for a, b in pairs)
+    assert all(torch.equal(a.half().float().cpu(), b) for a, b in pairs)
 
 
 # ---- bar 1: peers
@@ -408,6 +409,7 @@ def test_operations_have_their_groups():
     assert {name: speed.group(name) for name in wanted} == wanted
 
 
+@on_processor
 def test_bar_3_counts_and_times_the_steps_of_fit(small_recipe, monkeypatch):
     monkeypatch.setattr("helpers.train.time", ticking(0.001))
     monkeypatch.setattr(speed, "matmul_rate", lambda seconds: (1e9, 64))
@@ -425,6 +427,7 @@ def test_the_rate_of_matrices_is_that_of_the_best_size():
     assert n == 64 and 1e7 < rate < 1e14
 
 
+@on_processor
 def test_flops_are_those_one_counts_by_hand():
     net = torch.nn.Conv2d(1, 4, 3, padding=1, bias=False)
     net.config = {}

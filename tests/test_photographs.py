@@ -72,7 +72,7 @@ def begun(tmp_path, **settings):
         exec(next(text for text in PAGE if part in text), names)
         if part == "data = None ":
             names.update(data=str(tmp_path / "few.npz"), **settings)
-        names |= {"noise_loss": diffusion_loss, "x0": torch.zeros(2, 1, 64, 64)}        # of cells left out here
+        names |= dict(noise_loss=diffusion_loss, x0=torch.zeros(2, 1, 64, 64, device=env.device()))    # left out here
     return names
 
 

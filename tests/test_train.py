@@ -88,7 +88,7 @@ def draws(seed=0, steps=150, n=10, T=10, **options):
             return model.weight * xt
         return diffusion_loss(network, Schedule(torch.full((T,), 0.999)), batch, "eps")       # x_t is all noise
     fit(Line(), torch.arange(float(n)).reshape(n, 1, 1, 1), record, steps=steps, batch_size=8, seed=seed, **options)
-    return torch.cat(seen, 1).numpy()
+    return torch.cat(seen, 1).cpu().numpy()
 
 
 def test_every_picture_meets_every_t():
