@@ -24,8 +24,8 @@ lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadat
 test-kill: .venv/.test  ## kill a training fifty times, see that nothing is lost
 	KILLS=50 $(BIN)/python -m pytest tests/test_train.py -k kill
 
-test-repeat: .venv/.test .venv/.bench  ## the unit tests twenty times, each notebook five times, and the counts kept
-	$(BIN)/python tools/repeat.py
+test-repeat: .venv/.test .venv/.bench  ## the unit tests twenty times, each notebook five times, and the counts kept; JOBS=2: two at a time
+	$(BIN)/python tools/repeat.py $(if $(JOBS),--jobs $(JOBS))
 
 test-colab: .venv-colab/.ready  ## every notebook as Colab runs it, with Colab's versions; NOTEBOOKS=02_forward_noising only these
 	.venv-colab/bin/python tools/colab.py $(NOTEBOOKS)

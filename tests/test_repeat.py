@@ -16,7 +16,7 @@ def counted(monkeypatch, tmp_path):
     """(repeat's main with a file of its own, what was run so far): every second run of one page fails."""
     ran = []
 
-    def run(target):
+    def run(target, threads):
         ran.append(target)
         bad = target.endswith("02_forward_noising.ipynb") and ran.count(target) % 2 == 0
         return 7, ["Cell 3"] if bad else []
@@ -35,6 +35,14 @@ def test_runs_are_counted_and_go_on(counted):
     code, counts = main("--tests", "3", "--notebooks", "2")
     assert code == 1 and counts["notebooks/02_forward_noising.ipynb"]["failed"] == {"Cell 3": 1}
     assert counts["tests"]["runs"] == 3 and len(ran) == before + 1 + len(counts) - 1       # only what was missing
+
+
+def test_two_at_a_time_are_counted_alike(counted, monkeypatch):
+    main, ran = counted
+    alone, told = main("--tests", "3", "--notebooks", "2"), list(ran)
+    ran.clear()
+    monkeypatch.setattr(repeat, "state", lambda out: "def")
+    assert main("--tests", "3", "--notebooks", "2", "--jobs", "2") == alone and sorted(ran) == sorted(told)
 
 
 def test_runs_go_on_on_another_machine_and_it_is_named(counted, monkeypatch, tmp_path):

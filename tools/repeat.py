@@ -2,6 +2,7 @@
 
     python tools/repeat.py                      # goes on where it was stopped, if files and versions are the same
     python tools/repeat.py --tests 3 --notebooks 1 --out other.json
+    python tools/repeat.py --jobs 2             # two runs at a time, one core each: nearly twice as fast
 
 A run counts as failed if a test fails or the run itself breaks; which test it was is kept.  1 if any failed.
 All of them take hours: they may be spread over days and machines, and the file says over which.
@@ -9,9 +10,12 @@ All of them take hours: they may be spread over days and machines, and the file 
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,15 +35,24 @@ def state(out):
     return hashlib.sha256(files.encode()).hexdigest()[:16] + "+" * bool(changed)
 
 
-def run(target):
-    """One run of pytest on target, in a process of its own: (how many tests ran, the names of those that failed)."""
+def run(target, threads=None):
+    """One run of pytest on target, in a process of its own: (how many tests ran, the names of those that failed).
+
+    threads: how many it may compute with; None leaves that to torch
+    """
+    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-                               target], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", target]
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode
         cases = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
-    failed = [f"{case.get('classname')}.{case.get('name')}" for case in cases
-              if case.find("failure") is not None or case.find("error") is not None]
+    failed = []
+    for case in cases:
+        why = [part for part in case if part.tag in ("failure", "error")]
+        if why:
+            failed.append(f"{case.get('classname')}.{case.get('name')}")
+            print(f"{failed[-1]}: {why[0].get('message', '')[:500]}", flush=True)
     return len(cases), failed or ([f"the run itself: pytest ended with {code}"] if code else [])
 
 
@@ -47,6 +60,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser("repeat", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--tests", type=int, default=20, help="how often to run the unit tests")
     parser.add_argument("--notebooks", type=int, default=5, help="how often to run each notebook")
+    parser.add_argument("--jobs", type=int, default=1, help="how many runs at a time; several compute on a core each")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "repeat.json")
     o = parser.parse_args(arguments)
     pages = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -56,12 +70,14 @@ def main(arguments=None):
     same = all(kept.get(key) == about[key] for key in about) and "+" not in about["files"]
     counts, machines = (kept["counts"], kept["machines"]) if same else ({}, [])
     machines += [machine()] if machine() not in machines else []
-    for turn in range(max(wanted.values())):                   # in turns: what a cut leaves is a little of everything
-        for target, times in wanted.items():
-            count = counts.setdefault(target, dict(runs=0, failed_runs=0, tests=0, failed={}))
-            if turn >= times or count["runs"] > turn:
-                continue
-            tests, failed = run(target)
+    for target in wanted:
+        counts.setdefault(target, dict(runs=0, failed_runs=0, tests=0, failed={}))
+    lock = threading.Lock()
+
+    def once(target):
+        tests, failed = run(target, 1 if o.jobs > 1 else None)
+        with lock:
+            count = counts[target]
             count["runs"], count["tests"] = count["runs"] + 1, tests
             count["failed_runs"] += bool(failed)
             for name in failed:
@@ -69,8 +85,13 @@ def main(arguments=None):
             o.out.parent.mkdir(parents=True, exist_ok=True)
             whole = about | dict(machines=machines, date=date.today().isoformat(), counts=counts)
             o.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf8")
-            print(f"{target}: {count['runs']} of {times} runs, {count['failed_runs']} failed {failed[:3] or ''}",
-                  flush=True)
+            print(f"{target}: {count['runs']} of {wanted[target]} runs, {count['failed_runs']} failed "
+                  f"{failed[:3] or ''}", flush=True)
+
+    missing = [target for turn in range(max(wanted.values())) for target, times in wanted.items()
+               if counts[target]["runs"] <= turn < times]      # in turns: what a cut leaves is a little of everything
+    with ThreadPoolExecutor(o.jobs) as pool:
+        list(pool.map(once, missing))
     return int(any(count["failed_runs"] for count in counts.values()))
 
 
