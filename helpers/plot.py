@@ -6,6 +6,7 @@ import base64
 import io
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from torchvision.utils import make_grid
@@ -22,10 +23,11 @@ class Picture:
     """
 
     def __init__(self, figure, alt, colours=None):
-        raw, small = io.BytesIO(), io.BytesIO()
-        figure.savefig(raw, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
-        image = Image.open(raw).convert("RGB")
-        grey = np.ptp(image, axis=2).max() == 0                # then one channel will do: noise makes large files
+        figure.set_dpi(DPI)
+        canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+        canvas.draw()
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        grey = len({band.tobytes() for band in image.split()}) == 1        # then one will do: noise makes large files
         image = image.convert("L") if grey else image
         image = image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=0) if colours and not grey else image
         image.save(small, "png")
