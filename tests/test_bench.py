@@ -474,6 +474,27 @@ def test_a_training_step_for_any_device_trains(small_recipe):
     assert not torch.equal(before[-1], list(model.parameters())[-1]) and model.stem.weight.dtype == torch.float32
 
 
+def test_networks_are_compared_at_their_best(small_recipe, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)             # it takes minutes
+    ours, theirs = speed.compare_networks("cpu", torch.bfloat16, 1e9, 0.01, (8, 16), batches=(2, 3))
+    assert [row["network"] for row in (ours, theirs)] == ["ours", "diffusers"] and len(compiled) == 2
+    for row in (ours, theirs):
+        rates = [trial["images_per_second"] for trial in row["tried"]]
+        assert [trial["compiled"] for trial in row["tried"]] == [False, False, True]
+        assert row["tried"][2]["batch"] == (2, 3)[rates.index(max(rates[:2]))]
+        assert row["images_per_second"] == max(rates)
+        assert row["of_matmul"] == row["flops_per_image"] * max(rates) / 1e9 > 0
+
+
+def test_the_time_until_the_shipped_weights_are_reached(small_recipe, monkeypatch):
+    kids = iter([0.5, 2.0, 0.9, 0.4, 0.3, 0.2])                # the shipped ones first, then five moments
+    monkeypatch.setattr(speed, "draw", lambda *words: None)
+    seconds, curve, shipped = speed.time_to_shipped(0.02, lambda images: {"kid": next(kids)}, 4)
+    assert shipped == {"kid": 0.5} and [p["kid"] for p in curve] == [2.0, 0.9, 0.4, 0.3, 0.2]
+    assert seconds == curve[2]["seconds"] == pytest.approx(1.2 / 4)
+
+
 def test_the_peer_of_bar_5_is_as_large_as_ours():
     w = speed.peer_width(875_124)
     net = speed.Plain(speed.peer_network(w))
