@@ -2,7 +2,7 @@
 
     python tools/repeat.py                      # goes on where it was stopped, if files and versions are the same
     python tools/repeat.py --tests 3 --notebooks 1 --out other.json
-    python tools/repeat.py --jobs 2             # two runs at a time, one core each: nearly twice as fast
+    python tools/repeat.py --jobs 2             # two runs at a time, each computing on one core
 
 A run counts as failed if a test fails or the run itself breaks; which test it was is kept.  1 if any failed.
 All of them take hours: they may be spread over days and machines, and the file says over which.
