@@ -44,7 +44,7 @@ class Settings:
     rounds: int = 7
     step_seconds: float = 8                       # of training in each round and launch
     steps: int = 40                               # of training in each round of bar 4, at 32 pixels; fewer at more
-    launches: int = 3                             # of one process and of two, in turn
+    launches: int = 3                             # of one process and of two, in turn; and for each peak of memory
     memory_batches: tuple = (64, 192)             # pictures of 64×64 in a step; of other sizes as many pixels
     # bar 6
     pictures: int = 128                           # held out
