@@ -28,7 +28,8 @@ from benchmarks.common import RESULTS, Measure, draw, fill, machine, versions
 from helpers import scenes
 from helpers.samplers import as_eps
 from helpers.schedule import BETAS, Schedule
-from helpers.train import Muon, ema_update
+from helpers.optim import Muon
+from helpers.train import ema_update
 from helpers.unet import UNet
 
 STORED = RESULTS / "ablation.json"

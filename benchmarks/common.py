@@ -16,7 +16,8 @@ from helpers import env, scenes
 from helpers.metrics import Judge, features, find_craters, find_light, kid
 from helpers.samplers import as_eps, dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
-from helpers.train import diffusion_loss, load_weights
+from helpers.checkpoints import load_weights
+from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
 RESULTS = env.ROOT / "benchmarks" / "results"

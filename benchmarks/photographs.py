@@ -17,7 +17,7 @@ from helpers import env, plot
 from helpers import run as training
 from helpers.data import load_images, split, windows
 from helpers.metrics import Judge, features, find_craters, kid, nearest
-from helpers.train import load_weights, write_safetensors
+from helpers.checkpoints import load_weights, write_safetensors
 
 START = env.WEIGHTS / "ground64.safetensors"
 GENTLY = 3e-3                                     # highest learning rate, so that the start is not forgotten at once

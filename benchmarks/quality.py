@@ -14,7 +14,7 @@ from benchmarks.common import (SHIPPED, at_least, at_most, comparable, draw, int
 from helpers import plot, run, scenes
 from helpers.samplers import ddim_step, ddpm_step, dpmpp_2m_step
 from helpers.schedule import Schedule
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 CUSTOMARY = ("course", "lucidrains")

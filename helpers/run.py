@@ -15,7 +15,8 @@ from torch.utils.data import TensorDataset
 from helpers import datasets, env, scenes
 from helpers.data import ImageFiles, load_images, turned
 from helpers.schedule import BETAS, Schedule
-from helpers.train import diffusion_loss, drop_labels, fit, load_weights, save_weights
+from helpers.checkpoints import load_weights, save_weights
+from helpers.train import diffusion_loss, drop_labels, fit
 from helpers.unet import UNet
 
 

@@ -1,10 +1,8 @@
-"""One training loop for every network of the course, and weights that carry what made them.
+"""One training loop for every network of the course.
 
     ema, losses = fit(model, pictures, lambda model, x0: diffusion_loss(model, schedule, x0), minutes=5)
 """
-import json
 import math
-import os
 import time
 import zlib
 from itertools import count
@@ -14,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import broadcast, send_to_device
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
+
+from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.optim import Muon
 
 
 def diffusion_loss(model, schedule, x0, target="eps"):
@@ -54,40 +53,6 @@ def ema_update(decay):
     def update(averaged, current, n):
         get_ema_multi_avg_fn(min(decay, (1 + n.item()) / (10 + n.item())))(averaged, current, n)
     return update
-
-
-def orthogonal(matrix, rounds=5):
-    """The matrix with all its singular values moved to about 1, by Newton-Schulz (Jordan et al. 2024): same shape."""
-    x = matrix / (matrix.norm() + 1e-7)
-    x = x.T if len(matrix) > matrix.shape[1] else x            # the products below are as small as they can be
-    for _ in range(rounds):
-        square = x @ x.T                                       # x <- 3.4445 x + (2.0315 square^2 - 4.7750 square) x
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.T if len(matrix) > matrix.shape[1] else x
-
-
-class Muon(torch.optim.AdamW):
-    """Muon (Jordan et al. 2024) for matrices, a convolution being one of (out, in * k * k); AdamW for biases and norms.
-
-    A step goes along the average gradient made orthogonal, so that no direction is drowned by a louder one. Its length
-    is that of AdamW's usual steps (Liu et al. 2025, section 2.2): one learning rate suits both.
-    """
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        """One step for every parameter that has a gradient."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.ndim < 2 or p.grad is None:
-                    continue
-                if not self.state[p]:                          # AdamW asks every state for its step
-                    self.state[p].update(step=torch.tensor(0.0), average=torch.zeros_like(p))
-                average = self.state[p]["average"].lerp_(p.grad, 0.05)
-                move = orthogonal(p.grad.lerp(average, 0.95).flatten(1).float())
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(move.reshape(p.shape), alpha=-0.2 * group["lr"] * max(move.shape) ** 0.5)
-                p.grad = None                                  # AdamW leaves alone what has no gradient
-        return super().step(closure)
 
 
 def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-3, ema=0.999, seed=0,
@@ -171,75 +136,3 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
         Path(checkpoint).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return average.module.eval(), losses
-
-
-def write_safetensors(path, tensors, about):
-    """Write tensors, and the dictionary about as JSON in the header, to one file: whole, or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part,
-              metadata={"about": json.dumps(about)})
-    with part.open("rb+") as file:                             # Windows syncs only what it may write
-        os.fsync(file.fileno())
-    part.replace(path)                                         # a rename is all or nothing
-
-
-def read_safetensors(path, *needed):
-    """(tensors, about) of a file made by write_safetensors; ValueError where it is none, or about lacks the needed."""
-    try:
-        with safe_open(path, "pt") as file:                    # cloned, or the tensors would keep the file open
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-            about = json.loads(file.metadata()["about"])
-        [about[key] for key in needed]
-        return tensors, about
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a file of this course, or not the right one "
-                         f"({type(error).__name__}: {error}): train anew, or fetch the file again.") from None
-
-
-def save_weights(path, model, **about):
-    """Write model's weights in half precision; its architecture and about (data, target, ...) stand in the header."""
-    weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    write_safetensors(path, weights, {"architecture": model.config, **about})
-
-
-def load_weights(path, network):
-    """(model, about): a network (the class UNet) with the weights and the settings that save_weights wrote."""
-    tensors, about = read_safetensors(path, "architecture")
-    model = network(**about["architecture"])
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-    return model.to(memory_format=torch.channels_last).eval(), about
-
-
-def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_with):
-    """Write all that fit needs to go on: weights, their average, the optimiser's memory, the losses, the clock."""
-    state = optimizer.state_dict()["state"]
-    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-    tensors |= {f"optimizer.{i}.{k}": v for i, memory in state.items() for k, v in memory.items()}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    write_safetensors(path, tensors, dict(step=step, elapsed=elapsed, made_with=made_with))
-
-
-def load_checkpoint(path, net, average, optimizer, made_with):
-    """Restore what save_checkpoint wrote; give (step, elapsed, losses).  ValueError where other settings made it."""
-    tensors, about = read_safetensors(path, "made_with", "step", "elapsed")
-    before, now = about["made_with"], json.loads(json.dumps(made_with))
-    if before != now:
-        keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
-        found = ", ".join(f"{key}={before.get(key)!r}, not {now.get(key)!r}" for key in keys)
-        raise ValueError(f"{path} was made with {found}: delete the file to start anew.")
-    part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    net.load_state_dict(part("net."))
-    average.load_state_dict(part("average."))
-    memory = {}
-    for name, tensor in part("optimizer.").items():
-        i, key = name.split(".")
-        like = list(net.parameters())[int(i)]                  # the fused optimiser wants the parameter's memory layout
-        same = tensor.shape == like.shape
-        memory.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if same else tensor
-    optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
-    return about["step"], about["elapsed"], tensors["losses"].tolist()

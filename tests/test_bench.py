@@ -11,7 +11,8 @@ from benchmarks import ablation, bench, common, denoising, figures, peers, quali
 from benchmarks.common import Settings, at_least, at_most, unjudged, verdict
 from helpers import run, scenes
 from helpers.schedule import Schedule, cosine_beta
-from helpers.train import fit, load_weights
+from helpers.checkpoints import load_weights
+from helpers.train import fit
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

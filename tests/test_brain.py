@@ -14,7 +14,7 @@ from helpers.data import DataError
 from helpers.metrics import closeness, memorisation, psnr
 from helpers.samplers import as_eps, ddim_step, dpmpp_2m_step, guided, sample
 from helpers.schedule import BETAS, Schedule
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,7 +18,7 @@ from helpers.metrics import closeness, kid, memorisation, precision_recall
 from helpers.report import best_turn, examine, interval, verdicts, write
 from helpers.samplers import as_eps, dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

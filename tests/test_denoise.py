@@ -12,7 +12,7 @@ from helpers import plot, samplers, scenes, train
 from helpers.metrics import Judge
 from helpers.samplers import as_eps, dpmpp_2m_step, each_channel, sample, tiled
 from helpers.schedule import BETAS, Schedule
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

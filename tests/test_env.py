@@ -9,7 +9,7 @@ from nbconvert import HTMLExporter
 from pages import loads
 
 from helpers import env
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 sys.path.insert(0, str(env.ROOT / "tools"))

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from helpers import env, scenes
 from helpers.metrics import Judge, dice, features, find_craters, find_light, iou, kid, nearest, psnr
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

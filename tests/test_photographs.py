@@ -8,7 +8,8 @@ from benchmarks.photographs import GENTLY, cut, detector, fires, labels
 from helpers import env, scenes
 from helpers.metrics import Judge, find_light
 from helpers.run import options
-from helpers.train import diffusion_loss, load_weights
+from helpers.checkpoints import load_weights
+from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from helpers import datasets, run, scenes
 from helpers.data import turned
 from helpers.schedule import Schedule, linear_beta
-from helpers.train import diffusion_loss, drop_labels, fit, load_weights, read_safetensors, save_weights
+from helpers.checkpoints import load_weights, read_safetensors, save_weights
+from helpers.train import diffusion_loss, drop_labels, fit
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

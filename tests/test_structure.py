@@ -9,7 +9,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = {path.stem: path for path in sorted((ROOT / "helpers").glob("*.py"))}
-FIRST_EIGHT = "schedule unet samplers train metrics scenes data plot".split()
+CORE = "schedule unet samplers optim checkpoints train metrics scenes data plot".split()
+MAY = {"data": {"files"}, "train": {"optim", "checkpoints"}}            # all else that these import is a library
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}          # where conda-forge has another name
 
 
@@ -34,10 +35,9 @@ def test_imports_of_siblings_are_seen():
     assert siblings("\n".join(lines)) == set("abceg")
 
 
-@pytest.mark.parametrize("name", [*FIRST_EIGHT, "files"])
-def test_the_first_eight_know_no_sibling(name):
-    known = {"files"} if name == "data" else set()                     # one reader, in two files for whoever reads it
-    assert siblings(HELPERS[name].read_text(encoding="utf8")) <= known
+@pytest.mark.parametrize("name", [*CORE, "files"])
+def test_the_core_knows_no_other_sibling(name):
+    assert siblings(HELPERS[name].read_text(encoding="utf8")) <= MAY.get(name, set())
 
 
 @pytest.mark.parametrize("name", HELPERS)

@@ -20,10 +20,10 @@ from safetensors.torch import load_file, save, save_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from helpers import train
+from helpers import checkpoints, optim, train
 from helpers.schedule import Schedule, linear_beta
-from helpers.train import (diffusion_loss, drop_labels, ema_update, fit, learning_rate, load_checkpoint, load_weights,
-                           read_safetensors, save_weights, write_safetensors)
+from helpers.checkpoints import load_checkpoint, load_weights, read_safetensors, save_weights, write_safetensors
+from helpers.train import diffusion_loss, drop_labels, ema_update, fit, learning_rate
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -289,7 +289,7 @@ def test_checkpoint_holds_everything(tmp_path):
     assert about["made_with"] == made_with
     net = UNet(channels=(8,), attend=False)
     average = torch.optim.swa_utils.AveragedModel(net)
-    optimizer = train.Muon(net.parameters())
+    optimizer = optim.Muon(net.parameters())
     step, elapsed, losses = load_checkpoint(path, net, average, optimizer, made_with)
     assert step == about["step"] == len(losses) and elapsed == about["elapsed"]
     assert all(torch.equal(v, tensors[f"net.{k}"]) for k, v in net.state_dict().items())
@@ -463,10 +463,10 @@ def life(checkpoint, result, line, tear, steps):
         with open(filename, "wb") as file:
             file.write(data[:int(len(data) * tear[1])])
         os.kill(os.getpid(), signal.SIGKILL)
-    train.save_file = torn if tear else save_file
+    checkpoints.save_file = torn if tear else save_file
     line.send("ready")
     model, average, losses = small(checkpoint, steps=steps)
-    train.save_file = save_file
+    checkpoints.save_file = save_file
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     write_safetensors(result, tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}, {})
@@ -523,7 +523,7 @@ def test_orthogonal_moves_all_singular_values_near_1():
     for shape in ((8, 30), (30, 8), (16, 40)):
         matrix = torch.randn(shape)
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        moved = train.orthogonal(matrix)
+        moved = optim.orthogonal(matrix)
         assert moved.shape == shape
         values = torch.linalg.svdvals(moved)
         assert values.min() > 0.4 and values.max() < 1.3       # the published coefficients trade exactness for speed
@@ -537,7 +537,7 @@ def test_muon_is_torchs_for_matrices_and_adamw_for_the_rest():
     ours = nn.ModuleList(layers)
     start = [p.detach().clone() for p in ours.parameters()]
     theirs = [nn.Parameter((p.flatten(1) if p.ndim > 1 else p).clone()) for p in start]
-    one = train.Muon(ours.parameters(), lr=0.01)
+    one = optim.Muon(ours.parameters(), lr=0.01)
     others = (torch.optim.Muon([p for p in theirs if p.ndim == 2], lr=0.01, weight_decay=0.01,
                                adjust_lr_fn="match_rms_adamw"),
               torch.optim.AdamW([p for p in theirs if p.ndim == 1], lr=0.01))

@@ -18,7 +18,7 @@ from helpers.data import DataError, load_images
 from helpers.metrics import Judge
 from helpers.samplers import as_eps, ddpm_step, dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule, cosine_beta
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")

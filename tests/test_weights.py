@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from helpers import env, run, scenes
 from helpers.metrics import Judge
-from helpers.train import load_weights, read_safetensors, save_weights
+from helpers.checkpoints import load_weights, read_safetensors, save_weights
 from helpers.unet import UNet
 
 sys.path.insert(0, str(env.ROOT / "tools"))

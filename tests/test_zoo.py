@@ -17,7 +17,7 @@ from helpers.check.diagnose import Row, ceiling, floor
 from helpers.check.engine import EXERCISES
 from helpers.check.zoo import SCHEDULE, ZOO
 from helpers.schedule import BETAS, Schedule, cosine_beta
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet, time_embedding
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,7 +20,7 @@ from helpers import env, run, scenes
 from helpers.metrics import Judge, features, find_craters, find_light, kid
 from helpers.samplers import as_eps, dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
-from helpers.train import load_weights
+from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
 SAMPLER, STEPS, SAMPLES, REFERENCES = "DPM-Solver++(2M)", 30, 512, 1024

@@ -13,7 +13,8 @@ from torch.utils.data import TensorDataset
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from helpers import scenes
 from helpers.metrics import Judge, features
-from helpers.train import fit, save_weights
+from helpers.checkpoints import save_weights
+from helpers.train import fit
 
 
 def squares(moon, size):

@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT))
 from helpers import env, plot  # noqa: E402
 from helpers.samplers import as_eps, dpmpp_2m_step, sample_path  # noqa: E402
 from helpers.schedule import BETAS, Schedule  # noqa: E402
-from helpers.train import load_weights  # noqa: E402
+from helpers.checkpoints import load_weights  # noqa: E402
 from helpers.unet import UNet  # noqa: E402
 
 torch.manual_seed(5)

@@ -141,7 +141,7 @@ exercise(
 
 def dropped(y, u, share):
     """The helper's, which draws u for itself."""
-    from helpers.train import drop_labels                      # not above: it loads Accelerate, which takes seconds
+    from helpers.train import drop_labels  # not above: it loads Accelerate, which takes seconds
     return seeded(drop_labels, y, share)
 
 
