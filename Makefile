@@ -1,6 +1,8 @@
 # make lab: the course in JupyterLab.   make test: every check.   make help: the rest.
 PYTHON ?= python3
 BIN := .venv/bin
+# A worker for each core, each notebook and each file of tests on one of them, the slow ones first (notebooks/conftest.py).
+PARALLEL := -n logical --no-loadscope-reorder --dist
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-data test-kill test-repeat bench test-colab test-floor test-latest test-browser course site notebooks student instructor rehearse kit doctor lint figure weights cards address clean
 
@@ -10,12 +12,12 @@ help:            ## this list
 lab: .venv/.lab  ## install, open JupyterLab on notebook 01
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_unet_segmentation.ipynb
 
-test: .venv/.test  ## install, run every test: helpers and all notebooks
-	$(BIN)/python -m pytest
+test: .venv/.test  ## install, run every test: helpers and all notebooks; FULL=1 trains as long as learners do
+	$(if $(filter-out 0,$(FULL)),COURSE_TRAINING=1) $(BIN)/python -m pytest $(PARALLEL) loadfile
 
 test-data: .venv/.test  ## the tests on real pictures; COURSE_DATA names their folder
 	@test -d "$(COURSE_DATA)" || { echo "Set COURSE_DATA to the folder of real pictures: make test-data COURSE_DATA=folder"; exit 1; }
-	COURSE_DATA="$(abspath $(COURSE_DATA))" $(BIN)/python -m pytest -rs tests/test_*_real.py
+	COURSE_DATA="$(abspath $(COURSE_DATA))" $(BIN)/python -m pytest $(PARALLEL) loadgroup -rs tests/test_*_real.py
 
 lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadata out of notebooks
 	$(BIN)/ruff check

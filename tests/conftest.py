@@ -1,8 +1,12 @@
+import os
 import statistics
 import time
 
 import pytest
-import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:                        # before torch: one thread for each worker
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+import torch  # noqa: E402
 
 
 @pytest.fixture
