@@ -6,7 +6,7 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:                        # before torch: one thread for each worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-import torch  # noqa: E402
+import torch
 
 
 @pytest.fixture
