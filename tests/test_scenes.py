@@ -188,7 +188,7 @@ def test_groups_differ_in_the_dark_area_in_the_middle():
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("wrong, says", [
-    ({"n": 0}, "n is the number of pictures.*it is 0"), ({"n": 4, "size": 8}, "size is .*it is 8.*16"),
+    ({"n": 0}, "n is the number of images.*it is 0"), ({"n": 4, "size": 8}, "size is .*it is 8.*16"),
     ({"n": 4, "size": 65}, "size is .*it is 65.*multiple of 4"), ({"n": 4, "seed": -1}, "seed .*it is -1"),
 ])
 def test_errors_are_sentences(make, wrong, says):

@@ -1,4 +1,4 @@
-"""The house keeps to its plan: who may know whom, what every helper says about itself, one list of dependencies."""
+"""The house keeps to its plan: who may import whom, what every module says of itself, one list of dependencies."""
 import ast
 import re
 import tomllib
@@ -8,58 +8,84 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-HELPERS = {path.stem: path for path in sorted((ROOT / "helpers").glob("*.py"))}
-CORE = "schedule unet samplers optim checkpoints train metrics scenes data plot".split()
-MAY = {"data": {"files"}, "train": {"optim", "checkpoints"}}            # all else that these import is a library
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}          # where conda-forge has another name
 
 
-def siblings(source):
-    """The modules of helpers that a module's source imports, at whatever depth it does so."""
+def name_of(path):
+    """helpers/scenes/draw_cells.py -> "helpers.scenes.draw_cells"; a package is named without its __init__."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules(package):
+    """{dotted name: source} of all modules of a package, sub-packages too."""
+    return {name_of(path): path.read_text(encoding="utf8") for path in sorted((ROOT / package).rglob("*.py"))}
+
+
+HELPERS = modules("helpers")
+COURSE = HELPERS | modules("tools") | modules("benchmarks")
+
+# A helper imports from the layers below its own, and from its own package if it is in one.  All else is a library.
+LAYERS = [
+    ["schedule", "unet", "samplers", "metrics", "optim", "checkpoints", "scenes", "plot", "files", "env"],
+    ["train", "data", "widgets"],
+    ["datasets", "check"],
+    ["report", "run"],
+]
+STRICTER = {"train": {"optim", "checkpoints"}, "data": {"files"}, "widgets": {"plot"}, "datasets": {"data"}}
+
+
+def imported(source):
+    """The modules and names that a source imports, at whatever depth it does so, as dotted names."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("helpers.")}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = "helpers." + (node.module or "") if node.level else node.module
-            if module.rstrip(".") == "helpers":
-                found |= {alias.name for alias in node.names}
-            elif module.startswith("helpers."):
-                found.add(module.split(".")[1])
+            module = f"helpers.{node.module or ''}".rstrip(".") if node.level else node.module
+            found |= {f"{module}.{alias.name}" for alias in node.names}
     return found
+
+
+def siblings(source):
+    """The modules of helpers that a source imports."""
+    return {name.split(".")[1] for name in imported(source) if name.startswith("helpers.")}
+
+
+def may_import(name):
+    """The siblings that the helper of this dotted name may import."""
+    own = name.split(".")[1]
+    (level,) = [i for i, layer in enumerate(LAYERS) if own in layer]
+    below = {other for layer in LAYERS[:level] for other in layer}
+    return STRICTER.get(own, below) | {own}
 
 
 def test_imports_of_siblings_are_seen():
     lines = ["import helpers.a", "from helpers import b", "from helpers.c import d", "def f():", " from . import e",
-             " from .g import h", "import numpy.x", "from torch import y"]
-    assert siblings("\n".join(lines)) == set("abceg")
+             " from .g import h", "import numpy.x", "from torch import y", "from helpers.i.j import k"]
+    assert siblings("\n".join(lines)) == set("abcegi")
 
 
-@pytest.mark.parametrize("name", [*CORE, "files"])
-def test_the_core_knows_no_other_sibling(name):
-    assert siblings(HELPERS[name].read_text(encoding="utf8")) <= MAY.get(name, set())
-
-
-@pytest.mark.parametrize("name", HELPERS)
-def test_nobody_knows_widgets_or_run(name):
-    assert not siblings(HELPERS[name].read_text(encoding="utf8")) & {"widgets", "run"}
-
-
-def test_widgets_know_only_plot():
-    assert siblings(HELPERS["widgets"].read_text(encoding="utf8")) <= {"plot"}
+@pytest.mark.parametrize("name", [name for name in HELPERS if name != "helpers"])
+def test_helpers_import_only_from_layers_below(name):
+    assert siblings(HELPERS[name]) - may_import(name) == set()
 
 
 @pytest.mark.parametrize("name", HELPERS)
+def test_helpers_import_no_tool(name):
+    assert {other.split(".")[0] for other in imported(HELPERS[name])} & {"tools", "benchmarks", "tests"} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in HELPERS if not name.endswith(".zoo")])      # learners read its source
 def test_every_public_thing_says_what_it_is(name):
-    tree = ast.parse(HELPERS[name].read_text(encoding="utf8"))
-    assert ast.get_docstring(tree), f"helpers/{name}.py opens without a sentence"
+    tree = ast.parse(HELPERS[name])
+    assert ast.get_docstring(tree), f"{name} opens without a sentence"
     public = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name[0] != "_"]
     assert [node.name for node in public if not ast.get_docstring(node)] == []
 
 
-@pytest.mark.parametrize("name", HELPERS)
+@pytest.mark.parametrize("name", COURSE)
 def test_lines_fit(name):
-    lines = HELPERS[name].read_text(encoding="utf8").splitlines()
+    lines = COURSE[name].splitlines()
     assert [f"line {i}: {len(line)}" for i, line in enumerate(lines, 1) if len(line) > 120] == []
 
 
