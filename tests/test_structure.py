@@ -75,7 +75,7 @@ def test_helpers_import_no_tool(name):
     assert {other.split(".")[0] for other in imported(HELPERS[name])} & {"tools", "benchmarks", "tests"} == set()
 
 
-@pytest.mark.parametrize("name", [name for name in HELPERS if not name.endswith(".zoo")])      # learners read its source
+@pytest.mark.parametrize("name", [name for name in HELPERS if not name.endswith(".zoo")])   # learners read its source
 def test_every_public_thing_says_what_it_is(name):
     tree = ast.parse(HELPERS[name])
     assert ast.get_docstring(tree), f"{name} opens without a sentence"
