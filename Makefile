@@ -12,8 +12,8 @@ help:            ## this list
 lab: .venv/.lab  ## install, open JupyterLab on notebook 01
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_unet_segmentation.ipynb
 
-test: .venv/.test  ## install, run every test: helpers and all notebooks; FULL=1 trains as long as learners do
-	$(if $(filter-out 0,$(FULL)),COURSE_TRAINING=1) $(BIN)/python -m pytest $(PARALLEL) loadfile
+test: .venv/.test  ## install, run every test; PART=tests or PART=notebooks only these; FULL=1 trains as long as learners do
+	$(if $(filter-out 0,$(FULL)),COURSE_TRAINING=1) $(BIN)/python -m pytest $(PARALLEL) loadfile $(PART)
 
 test-data: .venv/.test  ## the tests on real pictures; COURSE_DATA names their folder
 	@test -d "$(COURSE_DATA)" || { echo "Set COURSE_DATA to the folder of real pictures: make test-data COURSE_DATA=folder"; exit 1; }
