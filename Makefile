@@ -8,14 +8,14 @@ help:            ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 lab: .venv/.lab  ## install, open JupyterLab on notebook 01
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_unet_segmentation.ipynb
+	$(BIN)/python -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/01_unet_segmentation.ipynb
 
 test: .venv/.test  ## install, run every test: helpers and all notebooks
 	$(BIN)/python -m pytest
 
 test-data: .venv/.test  ## the tests on real pictures; COURSE_DATA names their folder
-	@test -d "$(COURSE_DATA)" || { echo "Set COURSE_DATA to the folder of real pictures: make test-data COURSE_DATA=folder"; exit 1; }
-	COURSE_DATA="$(abspath $(COURSE_DATA))" $(BIN)/python -m pytest -rs tests/test_*_real.py
+	@test -d "$$COURSE_DATA" || { echo "COURSE_DATA=\"$$COURSE_DATA\" is no folder. Name that of real images: make test-data COURSE_DATA=folder"; exit 1; }
+	COURSE_DATA="$$(cd "$$COURSE_DATA" > /dev/null && pwd)" $(BIN)/python -m pytest -rs tests/test_*_real.py
 
 lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadata out of notebooks
 	$(BIN)/ruff check
@@ -35,8 +35,8 @@ test-floor: .venv-floor/.ready  ## every test with the oldest versions that pypr
 	.venv-floor/bin/python -m pytest
 
 test-latest:     ## every test with the newest versions of everything, taken anew
-	$(PYTHON) -m venv --clear .venv-latest
-	.venv-latest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager -e ".[test]"
+	@sh tools/venv.sh .venv-latest "$(PYTHON)" anew
+	.venv-latest/bin/python $(INSTALL) --upgrade --upgrade-strategy eager -e ".[test]" || $(BROKEN)
 	.venv-latest/bin/python -m pytest
 
 test-browser: .venv/.test .venv/.lab .venv/.browser .venv/.site .venv-colab/.ready  ## the site, and widgets in both front ends, in Chromium; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
@@ -69,7 +69,7 @@ kit: .venv/.test .venv/.kit  ## the instructor's kit, one zip in build/ that wor
 	$(BIN)/python tools/kit.py
 
 doctor:          ## is this machine ready for the course, and how long will each page take?
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) tools/doctor.py
+	"$(call first,$(BIN)/python)" tools/doctor.py
 
 figure: .venv/.test  ## draw the README's picture
 	$(BIN)/python tools/readme_figure.py
@@ -100,25 +100,37 @@ clean:           ## remove what was made here, save .venv and your own weights
 	rm -rf build data/cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-$(BIN)/python:
-	$(PYTHON) -m venv .venv
-
-# Colab has 3.13, the floor is 3.11; where neither is at hand, the Python that there is.
-first = $(shell for p in $(1) $(PYTHON); do $$p -c "" 2>/dev/null && echo $$p && break; done)
+# Environments. tools/venv.sh looks at one whenever it is used, which takes a tenth of a second, and makes it anew where
+# it is half-made, broken or of another Python. What is installed is noted by files inside it, so that they go with it.
+# Programs run as modules (python -m): the scripts in bin/ hold the folder's full path, and break when it is renamed.
+INSTALL := -m pip install --quiet --disable-pip-version-check
+BROKEN = { echo "This installation broke; the reason stands above. Give the same command again: it goes on." >&2; exit 1; }
+NAMED := $(filter command environment,$(origin PYTHON))
+# The first of some Pythons that runs: Colab has 3.13, the floor is 3.11; where neither is at hand, the one there is.
+first = $(shell for p in $(1) "$(PYTHON)"; do "$$p" -c "" 2>/dev/null && echo "$$p" && exit; done; echo "$(PYTHON)")
 COLAB_PYTHON ?= $(call first,python3.13 python3.12)
 FLOOR_PYTHON ?= $(call first,python3.11)
 
-.venv-colab/.ready: tests/colab-constraints.txt
-	$(COLAB_PYTHON) -m venv --clear .venv-colab
-	.venv-colab/bin/pip install --quiet --disable-pip-version-check -r tests/colab-constraints.txt nbval==0.11.0
+.venv/.python: FORCE
+	@sh tools/venv.sh .venv "$(PYTHON)" $(if $(NAMED),match,keep)
+
+.venv-colab/.python: tests/colab-constraints.txt FORCE
+	@sh tools/venv.sh .venv-colab "$(COLAB_PYTHON)" match $<
+
+.venv-floor/.python: pyproject.toml tools/versions.py FORCE
+	@sh tools/venv.sh .venv-floor "$(FLOOR_PYTHON)" match pyproject.toml tools/versions.py
+
+FORCE:
+
+.venv-colab/.ready: .venv-colab/.python
+	.venv-colab/bin/python $(INSTALL) -r tests/colab-constraints.txt nbval==0.11.0 || $(BROKEN)
 	@touch $@
 
-.venv-floor/.ready: pyproject.toml tools/versions.py
-	$(FLOOR_PYTHON) -m venv --clear .venv-floor
+.venv-floor/.ready: .venv-floor/.python
 	.venv-floor/bin/python tools/versions.py floors > .venv-floor/floors.txt
-	.venv-floor/bin/pip install --quiet --disable-pip-version-check --constraint .venv-floor/floors.txt -e ".[dev,bench,browser,kit]"
+	.venv-floor/bin/python $(INSTALL) --constraint .venv-floor/floors.txt -e ".[dev,bench,browser,kit]" || $(BROKEN)
 	@touch $@
 
-.venv/.%: pyproject.toml $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[$*]"
+.venv/.%: pyproject.toml .venv/.python
+	$(BIN)/python $(INSTALL) -e ".[$*]" || $(BROKEN)
 	@touch $@

@@ -106,8 +106,8 @@ def main():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     lay_out(notebooks)
     script = mathjax()
-    program = Path(sys.executable).with_name("jupyter-book")
-    subprocess.run([str(program), "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
+    program = "from jupyter_book.cli.main import main; main()"         # scripts in bin/ hold their folder's old name
+    subprocess.run([sys.executable, "-c", program, "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(SOURCE / "_build" / "html", SITE)
     (SITE / "_static" / "mathjax.js").write_text(script, encoding="utf8")       # as a source it is loaded twice
