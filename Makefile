@@ -19,16 +19,16 @@ test-data: .venv/.test  ## the tests on real pictures; COURSE_DATA names their f
 
 lint: .venv/.test .venv/.lint  ## ruff over code and notebooks; editors' metadata out of notebooks
 	$(BIN)/ruff check
-	$(BIN)/python tools/notebooks.py clean
+	$(BIN)/python -m tools.authoring.clean
 
 test-kill: .venv/.test  ## kill a training fifty times, see that nothing is lost
 	KILLS=50 $(BIN)/python -m pytest tests/test_train.py -k kill
 
 test-repeat: .venv/.test .venv/.bench  ## the unit tests twenty times, each notebook five times, and the counts kept; JOBS=2: two at a time
-	$(BIN)/python tools/repeat.py $(if $(JOBS),--jobs $(JOBS))
+	$(BIN)/python -m tools.checks.repeat $(if $(JOBS),--jobs $(JOBS))
 
 test-colab: .venv-colab/.ready  ## every notebook as Colab runs it, with Colab's versions; NOTEBOOKS=02_forward_noising only these
-	.venv-colab/bin/python tools/colab.py $(NOTEBOOKS)
+	.venv-colab/bin/python -m tools.checks.colab $(NOTEBOOKS)
 
 test-floor: .venv-floor/.ready  ## every test with the oldest versions that pyproject.toml allows
 	.venv-floor/bin/ruff check
@@ -40,39 +40,39 @@ test-latest:     ## every test with the newest versions of everything, taken ane
 	.venv-latest/bin/python -m pytest
 
 test-browser: .venv/.test .venv/.lab .venv/.browser .venv/.site .venv-colab/.ready  ## the site, and widgets in both front ends, in Chromium; PAGES="01 04" of these, PAGES=all of all; WHOLE=1 uncut
-	$(BIN)/python tools/book.py
+	$(BIN)/python -m tools.authoring.site
 	COURSE_SITE=build/site COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
 bench: .venv/.bench  ## measure every claim beside its bar, three to five hours; QUICK=1: shorter; BAR=2: one
 	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
 
 course: .venv/.test .venv/.site  ## run all notebooks; executed copies and HTML pages land in build/
-	$(BIN)/python tools/notebooks.py build
+	$(BIN)/python -m tools.authoring.run build
 
 site: .venv/.test .venv/.site  ## the saved notebooks as a site in build/site, and its check
-	$(BIN)/python tools/book.py
+	$(BIN)/python -m tools.authoring.site
 	COURSE_SITE=build/site $(BIN)/python -m pytest tests/test_site.py
 
 notebooks: .venv/.test  ## run all notebooks and rewrite their saved outputs in place
-	$(BIN)/python tools/notebooks.py in-place
+	$(BIN)/python -m tools.authoring.run in-place
 
 student: .venv/.test  ## the notebooks for a class in build/student: no outputs, stubs untouched, solutions out of sight
-	$(BIN)/python tools/classroom.py student
+	$(BIN)/python -m tools.teaching.classroom student
 
 instructor: .venv/.test  ## the notebooks for teachers in build/instructor: answers, known mistakes, wrong ideas, times
-	$(BIN)/python tools/classroom.py instructor
+	$(BIN)/python -m tools.teaching.classroom instructor
 
 rehearse: .venv/.test  ## Run-All of the student notebooks as they stand; PAGES="02 05" only these
-	$(BIN)/python tools/classroom.py rehearse $(PAGES)
+	$(BIN)/python -m tools.teaching.classroom rehearse $(PAGES)
 
 kit: .venv/.test .venv/.kit  ## the instructor's kit, one zip in build/ that works without a network
-	$(BIN)/python tools/kit.py
+	$(BIN)/python -m tools.teaching.kit
 
 doctor:          ## is this machine ready for the course, and how long will each page take?
-	"$(call first,$(BIN)/python)" tools/doctor.py
+	"$(call first,$(BIN)/python)" -m tools.teaching.doctor
 
 figure: .venv/.test  ## draw the README's picture
-	$(BIN)/python tools/readme_figure.py
+	$(BIN)/python -m tools.authoring.figure
 
 craters64 := --data craters --examples 20000 --steps 8000 --snapshots 7 --batch 16 --lr 4e-3
 ground64 := --data ground --start data/weights/craters64.safetensors --examples 20000 --steps 12000 --batch 16 --lr 4e-3
@@ -91,10 +91,10 @@ weights: .venv/.test  ## train the shipped weights anew; NAME=heads64 only these
 	$(foreach name,$(NAME),$(BIN)/python -m helpers.run $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
 
 cards: .venv/.test  ## measure the shipped weights; write their checksums and data/weights/README.md
-	$(BIN)/python tools/cards.py
+	$(BIN)/python -m tools.models.cards
 
 address: .venv/.test  ## stamp the address from pyproject.toml everywhere; REPO=owner/name changes it
-	$(BIN)/python tools/address.py $(REPO)
+	$(BIN)/python -m tools.authoring.address $(REPO)
 
 clean:           ## remove what was made here, save .venv and your own weights
 	rm -rf build data/cache .pytest_cache .ruff_cache
@@ -117,8 +117,8 @@ FLOOR_PYTHON ?= $(call first,python3.11)
 .venv-colab/.python: tests/colab-constraints.txt FORCE
 	@sh tools/venv.sh .venv-colab "$(COLAB_PYTHON)" match $<
 
-.venv-floor/.python: pyproject.toml tools/versions.py FORCE
-	@sh tools/venv.sh .venv-floor "$(FLOOR_PYTHON)" match pyproject.toml tools/versions.py
+.venv-floor/.python: pyproject.toml tools/checks/versions.py FORCE
+	@sh tools/venv.sh .venv-floor "$(FLOOR_PYTHON)" match pyproject.toml tools/checks/versions.py
 
 FORCE:
 
@@ -127,7 +127,7 @@ FORCE:
 	@touch $@
 
 .venv-floor/.ready: .venv-floor/.python
-	.venv-floor/bin/python tools/versions.py floors > .venv-floor/floors.txt
+	.venv-floor/bin/python -m tools.checks.versions floors > .venv-floor/floors.txt
 	.venv-floor/bin/python $(INSTALL) --constraint .venv-floor/floors.txt -e ".[dev,bench,browser,kit]" || $(BROKEN)
 	@touch $@
 

@@ -79,7 +79,7 @@ def lay_out(folder, plain):
     plain: an environment without packages, to be copied
     """
     course = folder / "my course"
-    for name in ["Makefile", "tools/venv.sh", "tools/versions.py"]:
+    for name in ["Makefile", "tools/venv.sh", "tools/checks/versions.py"]:
         (course / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, course / name)
@@ -288,7 +288,7 @@ def test_a_renamed_folder_still_opens_jupyterlab(fresh):
 def test_no_command_runs_a_script_that_holds_the_folder():
     """ruff and python are programs, and hold no path."""
     for path in ["Makefile", "README.md", "CONTRIBUTING.md", "data/README.md", "benchmarks/README.md", ".ci/run",
-                 ".devcontainer/devcontainer.json", ".pre-commit-config.yaml", "tools/kit/machines.md"]:
+                 ".devcontainer/devcontainer.json", ".pre-commit-config.yaml", "tools/teaching/texts/machines.md"]:
         text = (ROOT / path).read_text(encoding="utf8")
         assert set(re.findall(r"(?:\.venv[\w-]*[/\\](?:bin|Scripts)[/\\]|\$\(BIN\)/)([\w-]+)", text)) <= {
             "python", "ruff"}, path

@@ -63,7 +63,7 @@ def test_the_dev_container_installs_as_the_readme_does():
 
 def test_every_extra_that_is_asked_for_exists():
     asked = set()
-    for path in ["README.md", "CONTRIBUTING.md", ".devcontainer/devcontainer.json", "tools/notebooks.py"]:
+    for path in ["README.md", "CONTRIBUTING.md", ".devcontainer/devcontainer.json", "tools/authoring/html.py"]:
         asked |= {name for names in re.findall(r"-e [\"'\\]*\.\[([\w,]+)\]", text(path)) for name in names.split(",")}
     asked |= set(re.findall(r"\.venv/\.(\w+)", text("Makefile"))) - {"python"}        # the environment itself
     assert {"lab", "test", "site"} <= asked <= set(PROJECT["optional-dependencies"])

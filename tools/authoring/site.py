@@ -1,6 +1,6 @@
 """Build the course as a site, build/site, from the saved notebooks: nothing is run, and no page loads from outside.
 
-    python tools/book.py
+    python -m tools.authoring.site
 """
 import re
 import shutil
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from address import course
-from notebooks import mathjax, still, words
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.authoring.address import course
+from tools.authoring.html import mathjax, still, words
+
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE, SITE = ROOT / "build" / "book", ROOT / "build" / "site"
 STYLE = """.bd-page-width { max-width: 104rem; }
 .bd-main .bd-content .bd-article-container { max-width: 72rem; }
