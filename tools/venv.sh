@@ -11,7 +11,7 @@ set -eu
 folder=$1 python=$2 mode=$3
 shift 3
 
-floor=$(sed -n 's/^requires-python *= *">=\([0-9.]*\)".*/\1/p' pyproject.toml)
+floor=$(sed -n 's/^requires-python *= *">=\([0-9.]*\).*/\1/p' pyproject.toml)
 # One line: is it new enough (True or False), its version, where its standard library lies. Valid in Python 2, too.
 about='import os, sys
 new_enough = sys.version_info >= tuple(int(part) for part in "'"$floor"'".split("."))
