@@ -1,9 +1,11 @@
 """What a teacher gives out: both versions of the notebooks, answers, questions, plan, glossary, doctor, the kit."""
 import ast
 import copy
+import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,15 +18,10 @@ import nbformat
 import pytest
 from pages import IN_STYLE, loads
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import answers  # noqa: E402
-import classroom  # noqa: E402
-import doctor  # noqa: E402
-import kit  # noqa: E402
-import wheels  # noqa: E402
-from classroom import EXERCISES  # noqa: E402
+from tools.teaching import answers, classroom, doctor, kit
+from tools.teaching.classroom import EXERCISES
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGES = classroom.pages()
 pages = pytest.mark.parametrize("page", PAGES)
 NOTEBOOKS = {page: nbformat.read(path, as_version=4) for page, path in PAGES.items()}
@@ -205,18 +202,35 @@ WRITTEN = {"alpha": [r"\alpha_t"], "alpha_bar": [r"\bar\alpha"], "beta": [r"\bet
            "bits per value": ["bits are"], "cosine schedule": ["squared cosine"]}
 
 
-# ------------------------------------------------------------------------------------------------------- doctor, wheels
+# ----------------------------------------------------------------------------------------------------- doctor, machines
 
 def test_the_doctor_needs_python_alone():
-    run = subprocess.run([sys.executable, "-I", "-S", ROOT / "tools" / "doctor.py"], capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-S", "-m", "tools.teaching.doctor"], cwd=ROOT, capture_output=True,
+                         text=True)
     assert run.returncode == 1 and run.stderr == ""
     assert "torch is not installed." in run.stdout and "processor core" in run.stdout
     assert run.stdout.rstrip().endswith("said above.")
 
 
+def test_the_doctor_outside_of_a_kit(tmp_path):
+    """Its file alone says what is missing."""
+    shutil.copy(ROOT / "tools" / "teaching" / "doctor.py", tmp_path)
+    run = subprocess.run([sys.executable, "-S", "doctor.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 1 and f"{tmp_path} holds no folder helpers: run it in the kit." in run.stderr
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_doctor_looks_for_what_makes_environments(monkeypatch, there):
+    said = []
+    monkeypatch.setattr(doctor, "needed", lambda: {"nothing-like-it": "1.0"})
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object() if there else None)
+    assert not doctor.examine(said.append)
+    assert any("sudo apt install python3-venv" in line for line in said) != there
+
+
 def test_the_doctor_foretells_times(monkeypatch):
     said = []
-    reference = json.loads((classroom.KIT / "speed.json").read_text(encoding="utf8"))
+    reference = json.loads((classroom.TEXTS.parent / "speed.json").read_text(encoding="utf8"))
     monkeypatch.setattr(doctor, "speed", lambda: reference["steps_per_second"] / 2)
     monkeypatch.setattr(doctor, "cores", lambda: 2)
     assert doctor.examine(said.append), said
@@ -237,35 +251,35 @@ def test_the_doctor_measures(one_thread):
     assert doctor.older("2.9.0+cpu", "2.10") and not doctor.older("2.10.1", "2.9")
 
 
-def test_wheels_are_fetched_by_their_tags_and_installed_without_a_network(tmp_path):
-    with pytest.raises(ValueError, match="Which Python"):
-        wheels.fetching("windows")
-    with pytest.raises(ValueError, match="no 'amiga'"):
-        wheels.fetching("amiga", "3.12")
-    assert all(f"`{tag}`" in kit.texts()["machines"] for tags in wheels.TAGS.values() for tag in tags)
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    needs = ('Requires-Dist: ons; sys_platform == "win32"\nRequires-Dist: offs; platform_system == "Linux"\n'
-             'Requires-Dist: olds; python_version < "3.12"\n')
-    names = [("stick", tag, needs) for tag in ("win_amd64", "manylinux_2_28_x86_64", "macosx_11_0_arm64")]
-    for name, tag, more in [*names, ("ons", "win_amd64", ""), ("offs", "manylinux_2_17_x86_64", "")]:
-        with zipfile.ZipFile(shelf / f"{name}-1.0-cp312-abi3-{tag}.whl", "w") as wheel:
+def test_the_kit_says_how_to_install_without_a_network(tmp_path):
+    """The commands of the text about machines, run as they stand, from a shelf in place of the package index."""
+    commands = re.findall(r"(?m)^ {4}(\S.* -m (?:pip|venv) .*)$", kit.texts()["machines"])
+    fetch, *_ = (line for line in commands if "pip download" in line)
+    make, install, *_ = (line for line in commands if line.startswith(("python3 -m venv", ".venv/bin/python -m pip")))
+    assert "--only-binary=:all:" in fetch and "--no-index" in install
+    (tmp_path / "shelf").mkdir()
+    for name, needs in {"stick": "Requires-Dist: leaf\n", "leaf": ""}.items():
+        with zipfile.ZipFile(tmp_path / "shelf" / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
             wheel.writestr(f"{name}.py", "found = True\n")
-            about = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{more}"
-            wheel.writestr(f"{name}-1.0.dist-info/METADATA", about)
-            wheel.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: false\n"
-                           f"Tag: cp312-abi3-{tag}\n")
-            wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+            files = {"METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}", "RECORD": "",
+                     "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+            for file, text in files.items():
+                wheel.writestr(f"{name}-1.0.dist-info/{file}", text)
     (tmp_path / "requirements.txt").write_text("stick>=1.0\n", encoding="utf8")
-    shelved = ["--disable-pip-version-check", "--no-index", "--find-links", "shelf"]
-    for system, found in {"windows": ["ons", "stick"], "linux": ["offs", "stick"]}.items():
-        subprocess.run([*wheels.pip(system, "3.12"), *wheels.fetching(system, "3.12", folder=system), *shelved],
-                       cwd=tmp_path, check=True, capture_output=True)
-        assert sorted(path.name.partition("-")[0] for path in (tmp_path / system).iterdir()) == found
-    there = ["--target", "in", "--platform=win_amd64", "--only-binary=:all:", "--python-version=3.12"]
-    subprocess.run([*wheels.pip("windows", "3.12"), *wheels.installing("windows"), *there], cwd=tmp_path, check=True,
-                   capture_output=True)
-    assert (tmp_path / "in" / "stick.py").exists() and (tmp_path / "in" / "ons.py").exists()
+    run = functools.partial(subprocess.run, shell=True, cwd=tmp_path, check=True, capture_output=True)
+    python = f'"{sys.executable}" '
+    run(python + fetch.partition(" ")[2], env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "shelf"})
+    assert sorted(path.name for path in (tmp_path / "wheels").iterdir()) == [
+        "leaf-1.0-py3-none-any.whl", "stick-1.0-py3-none-any.whl"]
+    shutil.rmtree(tmp_path / "shelf")
+    run(python + make.partition(" ")[2])
+    run(install)
+    assert run(".venv/bin/python -c 'import leaf, stick; print(stick.found)'").stdout == b"True\n"
+
+
+def test_the_kit_patches_nothing():
+    for path in (ROOT / "tools").rglob("*.py"):
+        assert "pip._" not in path.read_text(encoding="utf8"), path
 
 
 # ---------------------------------------------------------------------------------------------------------------- kit
@@ -353,7 +367,7 @@ def has(*names):
 
 
 def test_a_gist_keeps_questions_and_equations():
-    import slides
+    from tools.teaching import slides
     text = "## Head\n\nIt is so. **Bold** it is. Why is it so?\n\n$$x = 1$$\n\nPlain words. More of them."
     assert slides.gist(text) == "## Head\n\n**Bold** it is. Why is it so?\n\n$$x = 1$$"
     assert slides.gist("## Head\n\nPlain words. More of them.") == "## Head\n\nPlain words."
@@ -361,7 +375,7 @@ def test_a_gist_keeps_questions_and_equations():
 
 @pages
 def test_slides_show_every_figure_and_load_nothing_from_outside(page):
-    import slides
+    from tools.teaching import slides
     html = slides.deck(PAGES[page])
     assert loads(html) == []
     whole = [output for cell in NOTEBOOKS[page].cells for output in cell.get("outputs", [])
@@ -375,7 +389,7 @@ def test_slides_show_every_figure_and_load_nothing_from_outside(page):
 
 @pytest.mark.skipif(not has("sphinx-revealjs", "sphinx-mathjax-offline"), reason="`make kit` installs what slides need")
 def test_what_slides_need_lies_beside_them():
-    import slides
+    from tools.teaching import slides
     parts = slides.reveal()
     assert {"LICENSE", "dist/reveal.js", "mathjax.js"} <= set(parts) and b"MIT" in parts["LICENSE"] or (
         b"Permission is hereby granted" in parts["LICENSE"])

@@ -1,5 +1,4 @@
 """Where weights lie and whose are taken; what the tools make of a notebook."""
-import sys
 from html import escape
 
 import nbformat
@@ -11,9 +10,7 @@ from pages import loads
 from helpers import env
 from helpers.checkpoints import load_weights
 from helpers.unet import UNet
-
-sys.path.insert(0, str(env.ROOT / "tools"))
-import notebooks
+from tools.authoring import html
 
 
 def test_own_weights_come_before_the_shipped_ones(tmp_path, monkeypatch):
@@ -42,11 +39,11 @@ def test_a_page_shows_every_figure_where_nothing_is_live(path):
     notebook = nbformat.read(path, as_version=4)
     figures = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
                if "image/png" in output.get("data", {})]
-    html = notebooks.page(notebook, "/* sets equations */")
-    assert len(figures) > 3 and all(f'alt="{escape(data["text/plain"])}"' in html for data in figures)
-    assert "No description" not in html and "%|" not in html
+    text = html.page(notebook, "/* sets equations */")
+    assert len(figures) > 3 and all(f'alt="{escape(data["text/plain"])}"' in text for data in figures)
+    assert "No description" not in text and "%|" not in text
     plain, _ = HTMLExporter().from_notebook_node(notebook)
-    for shown in (html, plain):
+    for shown in (text, plain):
         assert shown.count('src="data:image/png;base64,') == len(figures)
         packed = "".join(shown.split())
         assert all("".join(data["image/png"].split()) in packed for data in figures)
@@ -55,9 +52,9 @@ def test_a_page_shows_every_figure_where_nothing_is_live(path):
 def test_a_page_loads_nothing():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(
         "# A title\n\n[![Open in Colab](https://a.b/badge.svg)](https://a.b/c)\n\n$x$ and [a link](https://a.b/d)")])
-    html = notebooks.page(notebook, 'document.write("</script>")')
-    assert loads(html) == [] and '<a href="https://a.b/c">Open in Colab</a>' in html
-    assert 'document.write("<\\/script>")' in html and "$x$" in html
+    text = html.page(notebook, 'document.write("</script>")')
+    assert loads(text) == [] and '<a href="https://a.b/c">Open in Colab</a>' in text
+    assert 'document.write("<\\/script>")' in text and "$x$" in text
     assert loads('<img src="//a.b/c"><a href="http://a.b"></a><script type=module>x = await import("https://a.b")</script>'
                  '<link rel="stylesheet" href="https://a.b/c.css"><style>@import url(https://a.b/d.css)</style>') == [
                      "img //a.b/c", "script https://a.b", "link https://a.b/c.css", "style https://a.b/d.css"]

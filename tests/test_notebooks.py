@@ -12,14 +12,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
+from helpers.check import EXERCISES
+from helpers.check.zoo import ZOO
+from tools.authoring import address, clean
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import address  # noqa: E402
-import notebooks  # noqa: E402
-
-from helpers.check import EXERCISES  # noqa: E402
-from helpers.check.zoo import ZOO  # noqa: E402
-
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -71,7 +68,7 @@ def problems(path):
     found += [f"cell {n} holds a widget without a picture" for n, output in outputs if lacks_still(output)]
     if "widgets" in notebook.metadata:
         found.append("it holds widget state")
-    if notebooks.clean(notebook):
+    if clean.clean(notebook):
         found.append("it holds metadata of an editor: run `make lint`")
     if path.stat().st_size > 1_000_000:
         found.append("it is larger than 1 MB")
@@ -164,7 +161,7 @@ PLANTED = {"right": ("1 + 1", [SEEN], None), "a wrong number": ("1 + 2", [SEEN],
 def test_nbval_catches_what_is_planted(tmp_path):
     for name, (source, outputs, _) in PLANTED.items():
         cell = nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=1)
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=notebooks.METADATA), tmp_path / f"{name}.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=clean.METADATA), tmp_path / f"{name}.ipynb")
     run = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path,
                           tmp_path], capture_output=True, text=True)
     assert "3 failed, 1 passed" in run.stdout, run.stdout
@@ -181,23 +178,23 @@ def test_no_page_finds_what_another_has_trained(tmp_path):
                "2": leave + "assert not folder.exists() and 'mine' not in folder.parts"}
     for name, source in sources.items():
         cell = nbformat.v4.new_code_cell(source, execution_count=1)
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=notebooks.METADATA), tmp_path / f"{name}.ipynb")
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=clean.METADATA), tmp_path / f"{name}.ipynb")
     run = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path,
                           tmp_path], capture_output=True, text=True, env=os.environ | {"COURSE_CHECKPOINTS": "mine"})
     assert "2 passed" in run.stdout, run.stdout
 
 
 def test_cleaning_takes_metadata_and_keeps_outputs(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(clean, "ROOT", tmp_path)
     before, cells = load(PAGES[0])
     nbformat.write(before, tmp_path / "saved.ipynb")
-    assert not notebooks.main("clean", tmp_path / "saved.ipynb") and capsys.readouterr().out == ""
+    assert not clean.main(tmp_path / "saved.ipynb") and capsys.readouterr().out == ""
     saved = (tmp_path / "saved.ipynb").read_bytes()
     cells[3].metadata.update(scrolled=False, id="x1")
     before.metadata.update(colab={"provenance": []}, widgets={}, kernelspec={"name": "mine"})
     cells[3].outputs[0].metadata.update(executionInfo={"user": "me"})
     nbformat.write(before, tmp_path / "saved.ipynb")
-    assert notebooks.main("clean", tmp_path / "saved.ipynb") and "saved.ipynb held" in capsys.readouterr().out
+    assert clean.main(tmp_path / "saved.ipynb") and "saved.ipynb held" in capsys.readouterr().out
     assert (tmp_path / "saved.ipynb").read_bytes() == saved
 
 
@@ -212,7 +209,7 @@ def test_the_address_stands_in_one_place():
 
 def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
     """Everything that names owner, repository or branch is stamped, where the course has another address."""
-    old, files = address.course(), ["pyproject.toml", "README.md", "CITATION.cff", "tools/setup_cell.txt",
+    old, files = address.course(), ["pyproject.toml", "README.md", "CITATION.cff", "tools/authoring/setup_cell.txt",
                                     ".github/workflows/site.yml", *(f"notebooks/{path.name}" for path in PAGES)]
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -222,7 +219,7 @@ def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
         f'branch = "{old["branch"]}"', 'branch = "trunk"'), encoding="utf8")
     monkeypatch.setattr(address, "ROOT", tmp_path)
     address.stamp()
-    for name in set(files) - {"tools/setup_cell.txt"}:             # the pattern of what is stamped
+    for name in set(files) - {"tools/authoring/setup_cell.txt"}:             # the pattern of what is stamped
         text = (tmp_path / name).read_text(encoding="utf8")
         assert old["repository"] not in text and ("ada/noise" in text or name.endswith(".yml")), name
         assert not re.search(rf"(blob|noise|--branch|branches:)[\\\", /[]+{old['branch']}\b", text), name

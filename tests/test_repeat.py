@@ -1,14 +1,11 @@
 """`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, other files start anew."""
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("psutil", reason="machine facts come from psutil: pip install -e '.[bench]'")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-import repeat
+from tools.checks import repeat
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import address  # noqa: E402
-from colab import git  # noqa: E402
+from tools.authoring import address
+from tools.checks.colab import git
 
+ROOT = Path(__file__).resolve().parent.parent
 CELL = address.setup_cell()
 WHERE = "\nprint('ours:', helpers.__file__, sys.path.count(str(root)))"
 

@@ -98,3 +98,31 @@ def test_conda_gets_what_pip_gets():
     assert [CONDA.get(name, name) + floor for name, floor in split] == environment["dependencies"][1:]
     assert environment["dependencies"][0] == "python" + project["requires-python"]
     assert environment["channels"] == ["conda-forge"] and environment["name"] == project["name"]
+
+
+TOOLS = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "tools").rglob("*.py"))}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_says_what_it_is_and_is_run_as_a_module(name):
+    """`python -m tools.PURPOSE.NAME` finds helpers and the other tools; a file alone would not."""
+    source = TOOLS[name].read_text(encoding="utf8")
+    assert ast.get_docstring(ast.parse(source)), f"{name} opens without a sentence"
+    assert not re.search(r"python tools/", source)
+    if '__name__ == "__main__"' in source:
+        assert f"python -m {name.removesuffix('.py').replace('/', '.')}" in source, f"{name} does not say how it is run"
+
+
+def test_nobody_changes_where_python_looks_for_modules():
+    """Text that a test hands to another Python is no statement, and may."""
+    for path in [*TOOLS.values(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]:
+        found = [node.lineno for node in ast.walk(ast.parse(path.read_text(encoding="utf8")))
+                 if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path"]
+        assert found == [], f"{path.relative_to(ROOT)} uses sys.path in line {found[0]}"
+
+
+def test_helpers_know_no_tools():
+    for path in (ROOT / "helpers").rglob("*.py"):
+        modules = [getattr(node, "module", None) or node.names[0].name for node in ast.walk(ast.parse(
+            path.read_text(encoding="utf8"))) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert not [module for module in modules if module.split(".")[0] in ("tools", "benchmarks", "tests")], path

@@ -15,10 +15,9 @@ import pytest
 import yaml
 from packaging.version import Version
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-import versions  # noqa: E402
+from tools.checks import versions
 
+ROOT = Path(__file__).resolve().parent.parent
 COLAB = {name.lower().replace("_", "-"): version for name, version in
          versions.frozen(ROOT / "tests" / "colab-constraints.txt").items()}
 CELLS = [(path.name, cell.source) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -72,17 +71,17 @@ def test_what_changed_is_named(tmp_path):
     old, new = tmp_path / "old.txt", tmp_path / "new.txt"
     old.write_text("-e git+here\nnumpy==2.0.0\nscikit_image==0.25.0\nlost==1\nx @ file:///a/x-1.whl\n", encoding="utf8")
     new.write_text("# Editable\nnumpy==2.1.0\nscikit-image==0.25.0\nfound==2\nx @ file:///a/x-1.whl\n", encoding="utf8")
-    told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", old, new], check=True,
+    told = subprocess.run([sys.executable, "-m", "tools.checks.versions", "changed", old, new], check=True,
                           capture_output=True, text=True).stdout
     assert told == "found: not there -> 2\nlost: 1 -> gone\nnumpy: 2.0.0 -> 2.1.0\n"
-    told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", old, old], check=True,
+    told = subprocess.run([sys.executable, "-m", "tools.checks.versions", "changed", old, old], check=True,
                           capture_output=True, text=True).stdout
     assert told == "No package changed: look at what else did.\n"
-    told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", "nowhere.txt", new], check=True,
+    told = subprocess.run([sys.executable, "-m", "tools.checks.versions", "changed", "nowhere.txt", new], check=True,
                           capture_output=True, text=True).stdout
     assert told.startswith("There is no nowhere.txt")
     new.write_text("", encoding="utf8")                        # pip broke off
-    told = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", "changed", old, new], check=True,
+    told = subprocess.run([sys.executable, "-m", "tools.checks.versions", "changed", old, new], check=True,
                           capture_output=True, text=True).stdout
     assert told == "The installation broke before any package was in: the log of pip says which.\n"
 
@@ -106,8 +105,9 @@ def test_the_weekly_run_names_what_changed(tmp_path, environment, told):
     zipfile = tmp_path / "store.zip"
     steps = {step.get("name"): step for step in yaml.safe_load(
         (ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf8"))["jobs"]["versions"]["steps"]}
-    (tmp_path / "tools").mkdir()
-    shutil.copy(ROOT / "tools" / "versions.py", tmp_path / "tools")
+    (tmp_path / "tools" / "checks").mkdir(parents=True)
+    for name in ["__init__.py", "checks/__init__.py", "checks/versions.py"]:
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools" / name)
     with ZipFile(zipfile, "w") as store:
         store.writestr(f"{environment}.txt", "numpy==2.0.0\npython==3.13.1\n")
     (tmp_path / "gh").write_text(GH, encoding="utf8")
@@ -135,5 +135,5 @@ def test_the_weekly_run_names_what_changed(tmp_path, environment, told):
 
 @pytest.mark.parametrize("words", [[], ["changed", "one"], ["floor"]])
 def test_other_words_get_the_usage(words):
-    end = subprocess.run([sys.executable, ROOT / "tools" / "versions.py", *words], capture_output=True, text=True)
-    assert end.returncode == 1 and "python tools/versions.py floors" in end.stderr
+    end = subprocess.run([sys.executable, "-m", "tools.checks.versions", *words], capture_output=True, text=True)
+    assert end.returncode == 1 and "python -m tools.checks.versions floors" in end.stderr

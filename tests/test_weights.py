@@ -2,7 +2,6 @@
 import functools
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from helpers import env, run, scenes
 from helpers.metrics import Judge
 from helpers.checkpoints import load_weights, read_safetensors, save_weights
 from helpers.unet import UNet
-
-sys.path.insert(0, str(env.ROOT / "tools"))
-import cards
+from tools.models import cards
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LISTED = env.WEIGHTS / "cards.json"

@@ -1,6 +1,6 @@
 """Run notebooks as Colab runs them: alone in an empty folder, the course fetched by the set-up cell, strictly compared.
 
-    .venv-colab/bin/python tools/colab.py [02_forward_noising ...]          # `make test-colab` makes that environment
+    .venv-colab/bin/python -m tools.checks.colab [02_forward_noising ...]   # `make test-colab` makes it
 
 What is fetched is this working tree, whole, uncommitted changes too, put into a repository for the occasion.
 """
@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def git(folder, *words):

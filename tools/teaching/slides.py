@@ -9,13 +9,14 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 
-import answers
 import nbformat
 from jinja2 import DictLoader
 from nbconvert import SlidesExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebooks import mathjax, still, words
 from traitlets.config import Config
+
+from tools.authoring.html import mathjax, still, words
+from tools.teaching import answers
 
 ROOM = 800                                                     # letters on a slide; a figure takes all but 360
 PARTS = ["LICENSE", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js"]

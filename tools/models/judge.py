@@ -1,16 +1,14 @@
 """Train the network that judges samples: it reads craters and light off rendered pictures, where both are known.
 
-    python tools/judge.py --out data/weights/judge.safetensors
+    python -m tools.models.judge --out data/weights/judge.safetensors
 """
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch.utils.data import TensorDataset
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from helpers import scenes
 from helpers.metrics import Judge, features
 from helpers.checkpoints import save_weights
@@ -61,7 +59,7 @@ def loss(judge, batch):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser("tools/judge.py", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser("tools.models.judge", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/weights/judge.safetensors"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--examples", type=int, default=8000, help="how many of each kind of crater picture")

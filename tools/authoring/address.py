@@ -1,7 +1,7 @@
 """Stamp the course's address, from [tool.course] in pyproject.toml, into badges, set-up cells, README,
 CITATION.cff and the workflow that publishes the site.
 
-    python tools/address.py [owner/name]          # with an argument: change it in pyproject.toml first
+    python -m tools.authoring.address [owner/name]         # with an argument: change it in pyproject.toml first
 """
 import re
 import sys
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
 
 
@@ -20,7 +20,7 @@ def course():
 
 def setup_cell():
     """The set-up cell that all notebooks share."""
-    text = (ROOT / "tools" / "setup_cell.txt").read_text(encoding="utf8").strip()
+    text = (ROOT / "tools" / "authoring" / "setup_cell.txt").read_text(encoding="utf8").strip()
     return text.replace("{repository}", course()["repository"]).replace("{branch}", course()["branch"])
 
 

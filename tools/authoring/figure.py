@@ -1,16 +1,15 @@
 """Draw data/craters_from_noise.png, the README's picture: the shipped weights turn noise (left) into craters."""
-import sys
 from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from helpers import env, plot  # noqa: E402
-from helpers.samplers import as_eps, dpmpp_2m_step, sample_path  # noqa: E402
-from helpers.schedule import BETAS, Schedule  # noqa: E402
-from helpers.checkpoints import load_weights  # noqa: E402
-from helpers.unet import UNet  # noqa: E402
+from helpers import env, plot
+from helpers.samplers import as_eps, dpmpp_2m_step, sample_path
+from helpers.schedule import BETAS, Schedule
+from helpers.checkpoints import load_weights
+from helpers.unet import UNet
+
+ROOT = Path(__file__).resolve().parents[2]
 
 torch.manual_seed(5)
 model, about = load_weights(env.WEIGHTS / "craters64.safetensors", UNet)

@@ -1,7 +1,7 @@
 """Measure the shipped weights: a card for each in data/weights/cards.json, and data/weights/README.md made of them.
 
-    python tools/cards.py              # files that are new or changed; all, where the judge is; the rest keep theirs
-    python tools/cards.py --all        # every file, as after a change of the scenes or the samplers
+    python -m tools.models.cards          # files that are new or changed; all, where the judge is; the rest keep theirs
+    python -m tools.models.cards --all    # every file, as after a change of the scenes or the samplers
 """
 import argparse
 import datetime
@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from sklearn.linear_model import LogisticRegression
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from helpers import env, run, scenes
 from helpers.metrics import Judge, features, find_craters, find_light, kid
 from helpers.samplers import as_eps, dpmpp_2m_step, sample
@@ -116,7 +115,7 @@ def measure(path, judge):
     data = about["data"]
     if data not in run.MADE:
         raise ValueError(f"{path} was trained on {data!r}, of which nothing new can be rendered: ship what was trained "
-                         f"on {', '.join(run.MADE)}, or teach tools/cards.py where fresh pictures come from.")
+                         f"on {', '.join(run.MADE)}, or teach tools/models/cards.py where fresh pictures come from.")
     reference, floor = compared(data, about["size"], about["seed"])
     made = samples(model, about, SAMPLES, STEPS)
     looked = {"samples": looks(judge, data, made[0]), "fresh": looks(judge, data, floor[0])}
@@ -200,8 +199,8 @@ fresh pictures.
 """
 READS = """
 **{name}** ({kb:,.0f} KB, {date}) makes no pictures: it reads craters and light, and its features make the KID.
-Trained by `tools/judge.py` for {steps:,} steps. What it reads in fresh pictures, where the truth is known (the error of
-the radius is a share of the radius, of the craters that it found):
+Trained by `tools/models/judge.py` for {steps:,} steps. What it reads in fresh pictures, where the truth is known
+(the error of the radius is a share of the radius, of the craters that it found):
 """
 
 
@@ -254,7 +253,7 @@ def write(path, text):
 
 def main(arguments=None):
     """Measure what has no valid card, write cards and page."""
-    parser = argparse.ArgumentParser("tools/cards.py", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser("tools.models.cards", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--all", action="store_true", help="measure also what has a valid card")
     parser.add_argument("--folder", type=Path, default=env.WEIGHTS, help="where the weights are")
     o = parser.parse_args(arguments)
@@ -284,5 +283,5 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
-        print(f"tools/cards.py: {error}", file=sys.stderr)
+        print(f"tools.models.cards: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,8 +1,8 @@
 """Versions: the floors of pyproject.toml as pins, and what changed between two environments.
 
-    python tools/versions.py floors                    # name==floor, for pip install --constraint
-    python tools/versions.py of .venv-latest           # what an environment holds, as pip freeze does, and its Python
-    python tools/versions.py changed old.txt new.txt   # two of those: the packages that differ
+    python -m tools.checks.versions floors                    # name==floor, for pip install --constraint
+    python -m tools.checks.versions of .venv-latest           # what an environment holds, and its Python
+    python -m tools.checks.versions changed old.txt new.txt   # two of those: the packages that differ
 """
 import re
 import subprocess
@@ -10,7 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def floors():

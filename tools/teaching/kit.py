@@ -1,6 +1,6 @@
 """The instructor's kit: notebooks for class and teacher, slides, texts, weights and the room's doctor, in one zip.
 
-    python tools/kit.py                  # build/kit and build/craters-from-noise-kit.zip; works without a network
+    python -m tools.teaching.kit         # build/kit and build/craters-from-noise-kit.zip; works without a network
 
 The zip is the same, byte for byte, wherever the same notebooks, texts and packages are.
 """
@@ -13,12 +13,11 @@ import sys
 import tomllib
 import zipfile
 
-import answers
-import classroom
 import nbformat
-import wheels
-from classroom import EXERCISES, KIT, ROOT
 from nbconvert.filters import markdown2html
+
+from tools.teaching import answers, classroom
+from tools.teaching.classroom import EXERCISES, ROOT, TEXTS
 
 FOLDER, ZIP = ROOT / "build" / "kit", ROOT / "build" / "craters-from-noise-kit.zip"
 LETTERS = "ABCD"
@@ -35,7 +34,7 @@ td:first-child {{ white-space: nowrap }} code {{ font-size: 0.92em }} h2 {{ marg
 
 
 def read(name):
-    return (KIT / name).read_text(encoding="utf8")
+    return (TEXTS / name).read_text(encoding="utf8")
 
 
 def course():
@@ -121,11 +120,6 @@ def answer_key():
     return "\n\n".join(out) + "\n"
 
 
-def commands():
-    """What wheels.py tells pip about each system, as rows of a table."""
-    return "\n".join(f"| {system} | {', '.join(f'`{tag}`' for tag in tags)} |" for system, tags in wheels.TAGS.items())
-
-
 def glossary():
     """The glossary, its links leading to the pages of the class."""
     text = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf8")
@@ -135,7 +129,7 @@ def glossary():
 def texts():
     """{name: Markdown} of what lies in texts/."""
     return {"plan": plan(), "misconceptions": read("misconceptions.md"), "answer-key": answer_key(),
-            "machines": read("machines.md").replace("{commands}", commands()), "nbgrader": read("nbgrader.md"),
+            "machines": read("machines.md"), "nbgrader": read("nbgrader.md"),
             "questions": paper(False), "questions-answered": paper(True), "glossary": glossary()}
 
 
@@ -171,7 +165,7 @@ def build(folder, decks=True):
     for path in [*(ROOT / "data" / "weights").glob("*.safetensors"), *(ROOT / "data" / "weights").glob("*.md"),
                  *(ROOT / "data" / "weights").glob("*.json")]:
         shutil.copy(path, folder / "data" / "weights")
-    for path in [ROOT / "LICENSE", ROOT / "tools" / "doctor.py", ROOT / "tools" / "wheels.py", KIT / "speed.json"]:
+    for path in [ROOT / "LICENSE", TEXTS.parent / "doctor.py", TEXTS.parent / "speed.json"]:
         shutil.copy(path, folder)
     if decks:
         slides_into(folder / "slides")
@@ -179,7 +173,7 @@ def build(folder, decks=True):
 
 def slides_into(folder):
     """The slides of all pages, what they need, and a page that leads to them."""
-    import slides
+    from tools.teaching import slides
     for part, content in slides.reveal().items():
         (folder / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
         (folder / "reveal" / part).write_bytes(content)

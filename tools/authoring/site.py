@@ -1,6 +1,6 @@
 """Build the course as a site, build/site, from the saved notebooks: nothing is run, and no page loads from outside.
 
-    python tools/book.py
+    python -m tools.authoring.site
 """
 import re
 import shutil
@@ -10,10 +10,11 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from address import course
-from notebooks import mathjax, still, words
 
-ROOT = Path(__file__).resolve().parent.parent
+from tools.authoring.address import course
+from tools.authoring.html import mathjax, still, words
+
+ROOT = Path(__file__).resolve().parents[2]
 SOURCE, SITE = ROOT / "build" / "book", ROOT / "build" / "site"
 STYLE = """.bd-page-width { max-width: 104rem; }
 .bd-main .bd-content .bd-article-container { max-width: 72rem; }
@@ -106,8 +107,8 @@ def main():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     lay_out(notebooks)
     script = mathjax()
-    program = Path(sys.executable).with_name("jupyter-book")
-    subprocess.run([str(program), "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
+    program = "from jupyter_book.cli.main import main; main()"         # scripts in bin/ hold their folder's old name
+    subprocess.run([sys.executable, "-c", program, "build", "--all", "-W", "--keep-going", str(SOURCE)], check=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shutil.copytree(SOURCE / "_build" / "html", SITE)
     (SITE / "_static" / "mathjax.js").write_text(script, encoding="utf8")       # as a source it is loaded twice

@@ -1,8 +1,8 @@
 """Is any check a matter of luck?  The unit tests twenty times, each notebook five times, the counts in a file.
 
-    python tools/repeat.py                      # goes on where it was stopped, if files and versions are the same
-    python tools/repeat.py --tests 3 --notebooks 1 --out other.json
-    python tools/repeat.py --jobs 2             # two runs at a time, each computing on one core
+    python -m tools.checks.repeat                   # goes on where it was stopped, if files and versions are the same
+    python -m tools.checks.repeat --tests 3 --notebooks 1 --out other.json
+    python -m tools.checks.repeat --jobs 2          # two runs at a time, each computing on one core
 
 A run counts as failed if a test fails or the run itself breaks; which test it was is kept.  1 if any failed.
 All of them take hours: they may be spread over days and machines, and the file says over which.
@@ -20,9 +20,9 @@ from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from benchmarks.common import machine, versions  # noqa: E402
+from benchmarks.common import machine, versions
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def state(out):

@@ -1,7 +1,7 @@
 """The answers to the exercises, as one would write them on the board: my_NAME is what check.NAME wants to see.
 
-tests/test_classroom.py puts each through its check; tools/classroom.py writes them into the instructor's notebooks,
-with those of the imports below that they use.
+tests/test_classroom.py puts each through its check; classroom.py writes them into the instructor's notebooks, with
+those of the imports below that they use.
 """
 import math
 

@@ -1,10 +1,13 @@
 """Is this machine ready for the course?  It installs nothing, sends nothing, writes nothing, and answers in sentences.
 
-    python doctor.py                     # in the kit; in the repository tools/doctor.py.  Ends with 1 if not ready
-    python tools/doctor.py reference     # measure this machine as the one that others are compared with (speed.json)
+    python doctor.py                               # in the kit; ends with 1 if not ready
+    python -m tools.teaching.doctor                # the same, in the repository
+    python -m tools.teaching.doctor reference      # measure this machine as the one that others are compared with
 
-Python's own library is enough; with torch it also measures speed, and says how long each page will take.
+Python's own library is enough; with torch it also measures speed, and says how long each page will take. The machine
+that others are compared with stands in speed.json.
 """
+import importlib.util
 import json
 import os
 import platform
@@ -12,11 +15,15 @@ import re
 import shutil
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 
+try:
+    from importlib import metadata
+except ImportError:                                            # Python 3.7 or older: examine says that it is too old
+    metadata = None
+
 HERE = Path(__file__).resolve().parent
-ROOT = next((place for place in [HERE, HERE.parent] if (place / "helpers" / "schedule.py").exists()), HERE)
+ROOT = next((place for place in [HERE, *list(HERE.parents)[:2]] if (place / "helpers" / "schedule.py").exists()), None)
 PYTHON, MEMORY, DISK = (3, 11), 4, 3                           # the oldest version; gigabytes that the course wants
 
 
@@ -38,6 +45,8 @@ def older(found, floor):
 def packages():
     """(what is missing or too old, in sentences; whether torch is there)."""
     found, complaints = {}, []
+    if metadata is None:
+        return ["Python is too old to ask for packages."], False
     for name, floor in needed().items():
         try:
             found[name] = metadata.version(name)
@@ -81,7 +90,7 @@ def speed(seconds=3.0):
     Its own time, so that other programs do not count; the course's network, on the processor.
     """
     import torch
-    sys.path.insert(0, str(ROOT))
+
     from helpers.unet import UNet
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -132,6 +141,9 @@ def examine(say=print):
     complaints, torch_there = packages()
     judge(not complaints, "All packages are there." if not complaints else " ".join(complaints),
           "Install them as the page “machines” says.")
+    if complaints:                                             # Debian and Ubuntu have Python without it
+        judge(importlib.util.find_spec("ensurepip"), "Python can make virtual environments.",
+              "Python cannot make virtual environments: sudo apt install python3-venv")
     if torch_there:
         try:
             import torchvision  # noqa: F401
@@ -148,8 +160,7 @@ def examine(say=print):
 
 def times(say, troubles):
     """Measure, and say how long each page will take."""
-    file = next(path for path in [HERE / "speed.json", HERE / "kit" / "speed.json"] if path.exists())
-    reference, here = json.loads(file.read_text(encoding="utf8")), speed()
+    reference, here = json.loads((HERE / "speed.json").read_text(encoding="utf8")), speed()
     ratio = here / reference["steps_per_second"] * min(cores(), 2) / 2           # the pages were timed on two cores
     say(f"A core trains {here:.1f} steps a second; one of the reference ({reference['machine']}) makes "
         f"{reference['steps_per_second']:.1f}. Expect, if nothing else runs, and less with more than two cores:")
@@ -162,7 +173,7 @@ def times(say, troubles):
 
 def main(*words):
     if words == ("reference",):
-        file = HERE / "kit" / "speed.json"
+        file = HERE / "speed.json"
         about = {"machine": f"{processor()}, {cores()} cores, {platform.system()}",
                  "steps_per_second": round(speed(20), 2),
                  "what": "16 pictures of 64×64, forwards and backwards through UNet(1, 1, (16, 24, 32, 48))",
@@ -171,6 +182,8 @@ def main(*words):
         return print(f"{file.name}: {about['steps_per_second']} steps a second.")
     if words:
         sys.exit(__doc__)
+    if ROOT is None:
+        sys.exit(f"The doctor looks for what the course needs, and {HERE} holds no folder helpers: run it in the kit.")
     return 0 if examine() else 1
 
 

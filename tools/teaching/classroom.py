@@ -1,8 +1,8 @@
 """Two versions of every notebook for a class, from the one source: build/student and build/instructor.
 
-    python tools/classroom.py student               # no outputs, stubs as they are, solutions out of sight
-    python tools/classroom.py instructor            # outputs, answers, mistakes that a check knows, wrong ideas, times
-    python tools/classroom.py rehearse [02 05 ...]  # Run-All of student notebooks, all or some, each in a fresh kernel
+    python -m tools.teaching.classroom student                # no outputs, stubs as they are, solutions out of sight
+    python -m tools.teaching.classroom instructor             # outputs, answers, known mistakes, wrong ideas, times
+    python -m tools.teaching.classroom rehearse [02 05 ...]   # Run-All of student notebooks, each in a fresh kernel
 """
 import ast
 import copy
@@ -18,15 +18,14 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_markdown_cell, new_output
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-import answers  # noqa: E402
-import notebooks  # noqa: E402
+from helpers import check
+from tools.authoring.clean import FOLDED
+from tools.authoring.run import execute
+from tools.teaching import answers
 
-from helpers import check  # noqa: E402
-
+ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = check.EXERCISES | check.zoo.ZOO
-KIT = ROOT / "tools" / "kit"                                   # the texts of the instructor's kit
+TEXTS = Path(__file__).resolve().parent / "texts"              # those of the instructor's kit
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
 
@@ -58,8 +57,8 @@ def exercises(notebook):
 
 
 def bulleted(page):
-    """The wrong ideas of a page: the part of tools/kit/misconceptions.md under its number."""
-    text = (KIT / "misconceptions.md").read_text(encoding="utf8")
+    """The wrong ideas of a page: the part of misconceptions.md under its number."""
+    text = (TEXTS / "misconceptions.md").read_text(encoding="utf8")
     part = re.search(rf"(?ms)^## {page}\b[^\n]*\n(.*?)(?=^## |\Z)", text)
     return part[1].strip() if part else ""
 
@@ -114,7 +113,7 @@ def student(notebook, folder=None):
         if tagged(cell, "solution"):
             cell.source = imported(cell.source)
             more = re.search(r"(?m)^(?!from |import |\s*$)", cell.source)         # than imports, which may be seen
-            cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} | (notebooks.FOLDED if more else {}))
+            cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} | (FOLDED if more else {}))
     return copied
 
 
@@ -171,7 +170,7 @@ def rehearse(*numbers):
     for path in write("student", target, target):
         if not numbers or path.stem[:2] in numbers:
             start = time.monotonic()
-            notebooks.execute(path)                            # an exception in a cell stops it, and says which
+            execute(path)                            # an exception in a cell stops it, and says which
             print(f"{path.relative_to(ROOT)} runs through: {(time.monotonic() - start) / 60:.1f} minutes", flush=True)
 
 

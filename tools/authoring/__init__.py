@@ -1,0 +1,1 @@
+"""For those who write the notebooks: run and clean them, draw figures, stamp the address, build the site."""

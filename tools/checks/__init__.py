@@ -1,0 +1,1 @@
+"""Checks beside the tests: Colab's way of running, versions of packages, repetitions."""
