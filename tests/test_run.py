@@ -66,7 +66,7 @@ def test_turns(tmp_path):
     average, _ = fit(by_hand, turned(scenes.craters(40, 16, 3).images),
                      lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(stored(average), model.parameters(), strict=True))
-    with pytest.raises(ValueError, match="--turns is for pictures without labels"):
+    with pytest.raises(ValueError, match="--turns is for images without labels"):
         run.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
 
 
@@ -103,7 +103,7 @@ def test_begin_with_other_weights(tmp_path):
     save_weights(tmp_path / "no course weights.safetensors", held)
     for wrong, sentence in [("--widths 16", r"channels=\[8\], not \[16\]"), ("--data heads", "num_classes=0, not 2"),
                             ("--target v", "target='eps', not 'v'"), ("--T 30", "T=20, not 30"),
-                            ("--start x/none.safetensors", "No such file"),
+                            ("--start x/none.safetensors", "there is no file x/none.safetensors"),
                             (f"--start {tmp_path}/no\tcourse\tweights.safetensors", "target=None, not 'eps'")]:
         with pytest.raises((ValueError, FileNotFoundError), match=sentence):
             more = [word.replace("\t", " ") for word in wrong.split(" ")]
