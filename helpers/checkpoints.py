@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 try:
     import fcntl
@@ -110,9 +110,10 @@ def read_safetensors(path, *needed):
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no file {path}: check its spelling; relative paths start at {Path.cwd()}.")
     try:
-        with safe_open(path, "pt") as file:                    # cloned, or the tensors would keep the file open
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-            about = dict(json.loads(file.metadata()["about"]))
+        content = Path(path).read_bytes()                      # at once: safe_open opens the file a second time for the
+        tensors = load(content)                                # tensors, which may then be those of a newer file
+        header = json.loads(content[8:8 + int.from_bytes(content[:8], "little")])
+        about = dict(json.loads(header["__metadata__"]["about"]))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a file of this course, or not the right one "
                          f"({type(error).__name__}: {error}): train anew, or fetch the file again.") from None
