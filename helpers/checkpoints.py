@@ -136,7 +136,7 @@ def save_weights(path, model, replaces=None, **about):
     except OSError as error:
         if replaces is None or not Path(replaces).exists():
             raise
-        raise OSError(f"{error} Nothing is lost: {replaces} holds the training, so run the same again then.") from None
+        raise OSError(f"{error} The last checkpoint, {replaces}, is kept: run the same again then.") from None
     if replaces is not None:
         Path(replaces).unlink(missing_ok=True)
 
@@ -272,6 +272,8 @@ def load_checkpoint(path, net, average, optimizer, made_with):
 
 
 def _short(value):
-    """repr(value) in at most 200 characters, however many names a list has."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]} … ({len(value)} entries)"
+    """repr(value) in one line of about 200 characters, however many names a list has."""
+    text = " ".join(repr(value).split())
+    if len(text) <= 200:
+        return text
+    return text[:200] + (f" … ({len(value)} entries)" if isinstance(value, (list, dict)) else " …")

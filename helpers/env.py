@@ -59,6 +59,6 @@ def _sources(data):
     if isinstance(data, (bytes, bytearray, memoryview)):
         return [("upload", "upload", bytes(data))]
     if not isinstance(data, (str, os.PathLike)):
-        raise ValueError(f"data is a {type(data).__name__}: give a path, an upload, or a list of these.")
+        raise ValueError(f"data is of type {type(data).__name__}: give a path, an upload, or a list of these.")
     path = Path(os.path.expanduser(data)).resolve()
     return [(path.name, path.stem[:50], os.fsencode(path))]    # systems allow names of 255 bytes

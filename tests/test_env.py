@@ -87,8 +87,9 @@ def test_a_long_name_still_is_a_file_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("data, words", [
-    ((), "data is empty: name a path, or upload a file first"), ({}, "data is empty"), (3, "data is a int: give a path"),
-    (torch.zeros(3), "data is a Tensor: give a path, an upload, or a list")], ids=repr)
+    ((), "data is empty: name a path, or upload a file first"), ({}, "data is empty"),
+    (3, "data is of type int: give a path"),
+    (torch.zeros(3), "data is of type Tensor: give a path, an upload, or a list")], ids=repr)
 def test_what_is_no_data_gets_a_sentence(data, words):
     for use in (env.data_name, lambda data: env.find_weights(data, 64, 1)):
         with pytest.raises(ValueError, match=words) as error:
