@@ -4,6 +4,7 @@
     accelerate launch --multi_gpu --num_processes 2 -m helpers.run --data folder   # two GPUs, or CPU processes
 """
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch.utils.data import TensorDataset
 from helpers import datasets, env, scenes
 from helpers.data import ImageFiles, load_images, turned
 from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights, save_weights
+from helpers.checkpoints import check_writable, load_weights, save_weights
 from helpers.train import diffusion_loss, drop_labels, fit
 from helpers.unet import UNet
 
@@ -26,7 +27,7 @@ def cells_and_masks(n, size, seed):
     return torch.cat([x, 2 * masks - 1], dim=1),
 
 
-MADE = {                          # name: channels, classes, what makes n of them: (pictures,) or (pictures, labels)
+MADE = {                          # name: channels, classes, what makes n of them: (images,) or (images, labels)
     "craters": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed).images,)),
     "ground": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed, varied=True).images,)),
     "cells": (2, 0, cells_and_masks),
@@ -42,30 +43,35 @@ def whole(text):
     return int(text)
 
 
+def path(text):
+    """A path; shells leave the ~ of --out=~/x.safetensors as it is."""
+    return Path(os.path.expanduser(text))
+
+
 def options(arguments=None):
     """The command line as a namespace; argparse ends the program with code 2 where it is wrong."""
     parser = argparse.ArgumentParser("helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--data", default="craters", help="a folder, zip, stack or .npz of pictures, or what needs no file: "
+    add("--data", default="craters", help="a folder, zip, stack or .npz of images, or what needs no file: "
         f"{', '.join(MADE)} (varied ground; cells with their masks; heads and digits by label); none: craters")
-    add("--lazy", action="store_true", help="read pictures when their turn comes: for sets larger than memory")
-    add("--examples", type=whole, default=8000, help="how many pictures to render")
-    add("--size", type=whole, default=64, help="side of the pictures in pixels")
-    add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own pictures")
-    add("--turns", action="store_true", help="each picture in its eight turns and mirror images: light from all sides")
+    add("--lazy", action="store_true", help="read each image when it is needed: for sets larger than memory")
+    add("--examples", type=whole, default=8000, help="how many images to render")
+    add("--size", type=whole, default=64, help="side of the images in pixels")
+    add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own images")
+    add("--turns", action="store_true", help="each image in its eight rotations and flips: light from all sides")
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=float, default=5, help="how long to train")
     long.add_argument("--steps", type=whole, help="how long to train, in steps instead of minutes")
-    add("--batch", type=whole, default=8, help="pictures a step, for each process")
+    add("--batch", type=whole, default=8, help="images a step, for each process")
     add("--lr", type=float, default=6e-3, help="learning rate at its highest")
-    add("--target", default="v", choices=("eps", "v", "x0"), help="what the network guesses")
+    add("--target", default="v", choices=("eps", "v", "x0"), help="what the network predicts")
     add("--schedule", default="cosine", choices=tuple(BETAS), help="how fast the noise grows")
     add("--T", type=whole, default=1024, help="number of noise levels")
     add("--widths", type=whole, nargs="+", default=[16, 24, 32, 48], help="channels of each level of the network")
     add("--patch", type=whole, default=1, help="side of the squares folded into channels before the first level")
     add("--seed", type=int, default=0, help="another seed, another model")
-    add("--start", type=Path, help="weights to begin from, of the same network, target and schedule")
-    add("--out", type=Path, help="the weights file; by default where notebook 04 looks for your own weights")
+    add("--start", type=path, help="weights to begin from, of the same network, target and schedule")
+    add("--out", type=path, help="the weights file; by default where notebook 04 looks for your own weights")
     add("--snapshots", type=int, default=0, help="how many weights to keep on the way, each at twice the time before")
     return parser.parse_args(arguments)
 
@@ -81,33 +87,66 @@ def begin_with(model, path, about):
     model.load_state_dict(other.state_dict())
 
 
+def training_set(o, data):
+    """(images, facts): a tensor or another dataset to train on, and what the header says about it, a dictionary."""
+    if data in MADE:
+        images, *labels = MADE[data][2](o.examples, o.size, o.seed)
+        images = TensorDataset(images, *labels) if labels else images
+        facts = {}
+    else:
+        images = (ImageFiles if o.lazy else load_images)(data, o.size, o.channels)
+        facts = {"held_out": []}                               # names of images that are not trained on: none
+    facts["examples"] = len(images)
+    if o.turns:
+        if not isinstance(images, torch.Tensor):
+            raise ValueError("--turns is for images without labels that fit in memory: leave it out.")
+        images = turned(images)
+        facts["turns"] = True
+    return images, facts
+
+
+def places(o, data, channels):
+    """(weights, checkpoint): the two files that a training writes.  ValueError, OSError: they cannot be written."""
+    weights = o.out
+    if weights is None:                                        # that of notebook 03; or other rendered data by name
+        weights = env.weights_path(None if data in MADE else data, o.size, channels)
+        if data in MADE:
+            weights = weights.with_name(weights.name.replace("craters", data, 1))
+    checkpoint = weights.with_suffix(".checkpoint")
+    if weights == checkpoint:
+        raise ValueError(f"--out {weights} is the name of a checkpoint: let that of the weights end in .safetensors.")
+    check_writable(weights)
+    return weights, checkpoint
+
+
+def save_snapshot(path, model, about):
+    """Write weights on the way, or say on stderr why not: the training is worth more, so it goes on."""
+    try:
+        save_weights(path, model, **about)
+    except OSError as error:
+        print(f"helpers.run: {error}", file=sys.stderr)
+
+
 def main(arguments=None):
     """Train as the command line says and write the weights."""
     o = options(arguments)
     data = "craters" if o.data == "none" else o.data
-    channels, classes, make = MADE.get(data, (o.channels, 0, None))
-    out = o.out or env.weights_path(None if data == "craters" else data, o.size, channels)
+    channels, classes, _ = MADE.get(data, (o.channels, 0, None))
+    out, checkpoint = places(o, data, channels)
     torch.manual_seed(o.seed)
     schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(channels, channels, o.widths, o.patch, num_classes=classes)
     if o.size % model.divisor:
         raise ValueError(f"--size {o.size} does not fit this network: choose a size divisible by {model.divisor}.")
-    if make and o.channels != 1:
-        raise ValueError(f"{data} come as they are: leave out --channels, or name pictures of yours with --data.")
-    about = dict(data=Path(data).name, size=o.size, channels=channels, schedule=o.schedule, T=o.T, target=o.target,
-                 batch=o.batch, lr=o.lr, seed=o.seed)
+    if data in MADE and o.channels != 1:
+        raise ValueError(f"{data} come as they are: leave out --channels, or name images of yours with --data.")
+    name = data if data in MADE else env.data_name(data)
+    about = dict(data=name, size=o.size, channels=channels, schedule=o.schedule, T=o.T, target=o.target, batch=o.batch,
+                 lr=o.lr, seed=o.seed)
     if o.start:
         begin_with(model, o.start, about)
         about["start"] = o.start.name
-    if make:
-        pictures, *labels = make(o.examples, o.size, o.seed)
-        pictures = TensorDataset(pictures, *labels) if labels else pictures
-    else:
-        pictures = (ImageFiles if o.lazy else load_images)(data, o.size, channels)
-    if o.turns and not isinstance(pictures, torch.Tensor):
-        raise ValueError("--turns is for pictures without labels that fit in memory: leave it out.")
-    about["examples"] = len(pictures)
-    if o.turns:
-        pictures, about["turns"] = turned(pictures), True
+    images, facts = training_set(o, data)
+    about |= facts
 
     def loss(model, batch):
         if not classes:
@@ -115,20 +154,21 @@ def main(arguments=None):
         x0, y = batch
         return diffusion_loss(partial(model, y=drop_labels(y)), schedule, x0, o.target)
 
-    checkpoint = out.with_suffix(".checkpoint")
     moments = [(2.0 ** (k - o.snapshots), out.with_stem(f"{out.stem}-{k + 1}")) for k in range(o.snapshots)]
-    for _, path in moments if not checkpoint.exists() else ():
-        path.unlink(missing_ok=True)                           # of an earlier training
 
     def snapshot(done, average, losses):
-        for moment, path in moments:
-            if done >= moment and not path.exists():
-                save_weights(path, average, **about, steps=len(losses))
+        if len(losses) == 1:                                   # a new training: these are of an earlier one
+            for _, file in moments:
+                file.unlink(missing_ok=True)
+        while moments and done >= moments[0][0]:
+            _, file = moments.pop(0)
+            if not file.exists():                              # a training that was stopped may have written it
+                save_snapshot(file, average, about | {"steps": len(losses)})
 
-    average, losses = fit(model, pictures, loss, o.steps, o.minutes if o.steps is None else None, o.batch, o.lr,
+    average, losses = fit(model, images, loss, o.steps, o.minutes if o.steps is None else None, o.batch, o.lr,
                           seed=o.seed, checkpoint=checkpoint, about=about, watch=snapshot, workers=2 * o.lazy)
     if PartialState().is_main_process:
-        save_weights(out, average, **about, steps=len(losses))
+        save_weights(out, average, replaces=checkpoint, **about, steps=len(losses))
         print(f"The weights are in {out}.")
     PartialState().destroy_process_group()
 

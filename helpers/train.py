@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from helpers.checkpoints import load_checkpoint, save_checkpoint
+from helpers.checkpoints import load_checkpoint, reserve, save_checkpoint
 from helpers.optim import Muon
 
 
@@ -102,8 +102,9 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
     batches = iter(DataLoader(dataset, batch_sampler=indices(), num_workers=workers))
     start = saved = time.monotonic()
     done, total = first / steps if steps else before / (60 * minutes), steps or round(60 * minutes)
-    with tqdm(total=total, initial=min(total, round(done * total)), unit="step" if steps else "s", leave=True,
-              disable=not accelerator.is_main_process) as bar:
+    mine = checkpoint if accelerator.is_main_process else None
+    with reserve(mine, made_with), tqdm(total=total, initial=min(total, round(done * total)), leave=True,
+                                        unit="step" if steps else "s", disable=not accelerator.is_main_process) as bar:
         step, elapsed = first, before
         while done < 1:
             torch.manual_seed(random_state("noise", step))     # not the pictures' numbers: t would follow them

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from helpers import datasets, run, scenes
 from helpers.data import turned
 from helpers.schedule import Schedule, linear_beta
-from helpers.checkpoints import load_weights, read_safetensors, save_weights
+from helpers.checkpoints import load_weights, read_safetensors, reserve, save_weights
 from helpers.train import diffusion_loss, drop_labels, fit
 from helpers.unet import UNet
 
@@ -66,7 +67,7 @@ def test_turns(tmp_path):
     average, _ = fit(by_hand, turned(scenes.craters(40, 16, 3).images),
                      lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(stored(average), model.parameters(), strict=True))
-    with pytest.raises(ValueError, match="--turns is for pictures without labels"):
+    with pytest.raises(ValueError, match="--turns is for images without labels"):
         run.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
 
 
@@ -103,11 +104,13 @@ def test_begin_with_other_weights(tmp_path):
     save_weights(tmp_path / "no course weights.safetensors", held)
     for wrong, sentence in [("--widths 16", r"channels=\[8\], not \[16\]"), ("--data heads", "num_classes=0, not 2"),
                             ("--target v", "target='eps', not 'v'"), ("--T 30", "T=20, not 30"),
-                            ("--start x/none.safetensors", "No such file"),
+                            (f"--start {ROOT}/data/weights/judge.safetensors", "was made by another network than UNet"),
+                            ("--start x/none.safetensors", "there is no file x/none.safetensors"),
                             (f"--start {tmp_path}/no\tcourse\tweights.safetensors", "target=None, not 'eps'")]:
-        with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
             more = [word.replace("\t", " ") for word in wrong.split(" ")]
             run.main([*TINY, "--start", str(first), *more, "--out", str(tmp_path / "x.safetensors")])
+        assert "\n" not in str(error.value) and len(str(error.value)) < 600
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -118,6 +121,7 @@ def test_pictures_of_ones_own_in_colour(tmp_path, lazy):
     run.main([*TINY, *lazy, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
     model, about = load_weights(tmp_path / "x.safetensors", UNet)
     assert about["data"] == tmp_path.name and about["examples"] == 3 and about["channels"] == 3
+    assert about["held_out"] == []                                     # it is trained on all of them, and says so
     assert model(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
 
 
@@ -145,6 +149,101 @@ def test_snapshots_on_the_way_and_going_on(tmp_path, monkeypatch):
     for end in (".safetensors", "-1.safetensors", "-2.safetensors", "-3.safetensors"):
         assert (tmp_path / f"whole{end}").read_bytes() == (tmp_path / f"stopped{end}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_the_start_is_called_by_its_name_wherever_it_lies(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))                   # Windows
+    for i in range(3):
+        Image.effect_noise((20, 20), 50 + i).save(tmp_path / f"{i}.png")
+    run.main([*TINY, "--data=~", "--out=~/x.safetensors"])             # a shell leaves these as they are
+    run.main([*TINY, "--data=~/", "--start=~/x.safetensors", "--out=~/y.safetensors"])
+    about = read_safetensors(tmp_path / "y.safetensors")[1]
+    assert (about["data"], about["start"]) == (tmp_path.name, "x.safetensors")
+
+
+def never(*args, **options):
+    raise AssertionError("the data are read, or the training has begun")
+
+
+@pytest.mark.parametrize("out, sentence", [
+    ("plain/x.safetensors", r"plain/x\.safetensors cannot be written \(.*COURSE_CHECKPOINTS.*--out"),
+    ("folder", r"folder cannot be written \(it is a folder\)"),
+    ("x.checkpoint", r"x\.checkpoint is the name of a checkpoint: let that of the weights end in \.safetensors")])
+def test_what_cannot_be_written_is_noticed_first(out, sentence, tmp_path, monkeypatch):
+    (tmp_path / "plain").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "x.checkpoint").write_bytes(b"of a training that was stopped")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(run, "fit", never)
+    monkeypatch.setattr(run.scenes, "craters", never)
+    with pytest.raises((ValueError, OSError), match=sentence) as error:
+        run.main([*TINY, "--out", str(tmp_path / out)])
+    assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
+
+
+def test_when_the_weights_cannot_be_written_the_training_is_not_lost(tmp_path, monkeypatch):
+    out, saved = tmp_path / "x.safetensors", save_weights
+
+    def full(path, model, replaces=None, **about):
+        seen.append((path, replaces))
+        raise OSError("No space left on device")
+    seen, checkpoint = [], tmp_path / "x.checkpoint"
+    monkeypatch.setattr(run, "save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.main([*TINY, "--out", str(out)])
+    assert seen == [(out, checkpoint)]                                 # save_weights deletes it, once out is written
+    monkeypatch.setattr(run, "save_weights", saved)
+    checkpoint.unlink(missing_ok=True)
+    run.main([*TINY, "--out", str(out)])
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_snapshot_that_cannot_be_written_stops_no_training(tmp_path, monkeypatch, capsys):
+    def full(path, *args, **options):
+        if path.stem == "x-1":
+            raise OSError("x-1.safetensors cannot be written")
+        save_weights(path, *args, **options)
+    monkeypatch.setattr(run, "save_weights", full)
+    run.main([*TINY, "--snapshots", "2", "--out", str(tmp_path / "x.safetensors")])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x-2.safetensors", "x.safetensors"]
+    assert capsys.readouterr().err.count("helpers.run: x-1.safetensors cannot be written\n") == 1
+
+
+def test_a_second_training_of_the_same_files_is_refused_and_the_first_goes_on(tmp_path):
+    out, lock, snapshot = tmp_path / "x.safetensors", tmp_path / "x.checkpoint.lock", tmp_path / "x-1.safetensors"
+    snapshot.write_bytes(b"of the first")
+    command = [sys.executable, "-m", "helpers.run", *TINY, "--out", str(out), "--snapshots", "1", "--steps"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen([*command, "1000000"], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    try:
+        begin = time.monotonic()
+        while not (lock.exists() and lock.stat().st_size) and first.poll() is None and time.monotonic() < begin + 90:
+            time.sleep(0.1)
+        assert lock.exists()
+        while snapshot.exists() and time.monotonic() < begin + 90:     # that of an earlier training goes at step 1
+            time.sleep(0.1)
+        snapshot.write_bytes(b"of the first")
+        second = subprocess.run([*command, "8"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        said = second.stderr.splitlines()[-1]
+        assert second.returncode == 2 and said.startswith("helpers.run: ") and "Traceback" not in second.stderr
+        assert f"x.checkpoint is in use by process {first.pid} on " in said
+        assert first.poll() is None and snapshot.read_bytes() == b"of the first" and not out.exists()
+    finally:
+        first.kill()
+        first.communicate()
+    run.main([*TINY, "--out", str(out)])                               # what was killed stops nobody
+    assert out.exists() and not lock.exists()
+
+
+def test_other_rendered_data_have_one_name_wherever_one_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.env, "CHECKPOINTS", tmp_path / "weights")
+    monkeypatch.setattr(run, "fit", lambda model, *args, **options: (model, []))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        run.main([*TINY, "--data", "ground"])
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["ground-16x16x1.safetensors"]
 
 
 def test_without_out_notebook_04_finds_it(tmp_path, monkeypatch):
@@ -181,14 +280,26 @@ def test_the_sentence_is_all_one_sees():
     assert end.stderr == "helpers.run: --size 20 does not fit this network: choose a size divisible by 8.\n"
 
 
-def test_two_processes_train_one_model_on_different_pictures(tmp_path):
-    out = tmp_path / "x.safetensors"
+def two_processes(folder, out):
+    """helpers.run in two processes: the ended subprocess."""
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu",
               *"--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split(),
-              "--main_process_port", "0", str(ROOT / "tests" / "two_processes.py"), str(tmp_path)]
+              "--main_process_port", "0", str(ROOT / "tests" / "two_processes.py"), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    end = subprocess.run([*launch, *TINY, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True,
-                         timeout=300)
+    return subprocess.run([*launch, *TINY, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True,
+                          text=True, timeout=300)
+
+
+def test_where_one_of_two_processes_cannot_write_neither_waits_for_the_other(tmp_path):
+    with reserve(tmp_path / "x.checkpoint", {}):
+        end = two_processes(tmp_path, tmp_path / "x.safetensors")
+    assert end.returncode != 0 and f"x.checkpoint is in use by process {os.getpid()} on " in end.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_train_one_model_on_different_pictures(tmp_path):
+    out = tmp_path / "x.safetensors"
+    end = two_processes(tmp_path, out)
     assert end.returncode == 0, end.stderr
     assert end.stdout.count("The weights are in") == 1                 # process 0 alone writes
     one, two = (json.loads((tmp_path / f"{i}.json").read_text()) for i in range(2))
