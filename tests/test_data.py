@@ -395,9 +395,9 @@ def test_symbolic_links(tmp_path):
     (tmp_path / "a" / "up").symlink_to("..")
     (tmp_path / "a" / "self").symlink_to("self")
     (tmp_path / "a" / "link.png").symlink_to("a.png")
-    good(load_images(tmp_path / "a", 16), 2)                          # linked folders stay shut
+    skips(tmp_path / "a", 2, "self cannot be opened: it is a link to self")
     (tmp_path / "b").symlink_to("elsewhere")
-    good(load_images(tmp_path / "b", 16), 1)                          # unless one is named
+    good(load_images(tmp_path / "b", 16), 1)
 
 
 def test_a_broken_link_and_a_pipe(tmp_path):
@@ -453,7 +453,7 @@ STRANGE = {
     b"<?xml version='1.0'?><svg/>": "SVG",
     b"GIF89a": "damaged",
     b"hello, I am no picture": "Save it as PNG, JPEG or TIFF",
-    b"II*\0\xff\xff\xff\x7f": "no picture",
+    b"II*\0\xff\xff\xff\x7f": "no image",
     b"II*\0": "damaged",
     b"\x89PNG\r\n\x1a\n": "damaged",
     b"\xff\xd8\xff\xe0\0\x10JFIF": "damaged",
@@ -602,8 +602,8 @@ def test_zips_that_cannot_be_used(tmp_path):
     z = zipped(tmp_path / "a.zip", [f"{i}.png" for i in range(5)])
     (tmp_path / "cut.zip").write_bytes(z.read_bytes()[:-40])
     refused(tmp_path / "cut.zip", "cut.zip", "cut off", "Download it again")
-    refused(zipped(tmp_path / "b.zip", ["a.txt", "inner.zip"]), "b.zip", "holds no pictures")
-    refused(zipped(tmp_path / "c.zip", []), "c.zip", "holds no pictures")
+    refused(zipped(tmp_path / "b.zip", ["a.txt", "inner.zip"]), "b.zip", "holds no images")
+    refused(zipped(tmp_path / "c.zip", []), "c.zip", "holds no images")
 
 
 def test_a_zip_with_a_damaged_member(tmp_path):
@@ -730,7 +730,7 @@ def test_arrays_that_cannot_be_used(tmp_path):
     np.savez(tmp_path / "d.npz", images=np.zeros((2, 8, 8, 7)))
     refused(tmp_path / "d.npz", "d.npz", "(8, 8, 7)")
     np.savez(tmp_path / "e.npz", images=np.zeros((0, 8, 8)))
-    refused(tmp_path / "e.npz", "e.npz", "no picture")
+    refused(tmp_path / "e.npz", "e.npz", "no image")
 
 
 # ---- uploads
@@ -948,7 +948,7 @@ def test_lonely_pictures_and_masks_are_left_out_and_told(tmp_path):
         save(tmp_path / "m" / f"{k + 1}.png", disc())
     with pytest.warns(DataWarning) as caught:
         assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 3
-    for words in ("0.png has no mask", "4.png is a mask without a picture"):
+    for words in ("0.png has no mask", "4.png is a mask without an image"):
         assert words in str(caught[0].message)
 
 
@@ -956,7 +956,7 @@ def test_pairs_that_do_not_match_at_all(tmp_path):
     for k in "abc":
         save(tmp_path / "i" / f"{k}.png")
         save(tmp_path / "m" / f"x{k}x.png", disc())
-    with pytest.raises(DataError, match="most of the 3 pictures have no mask among the 3.*Name each mask"):
+    with pytest.raises(DataError, match="most of the 3 images have no mask among the 3.*Name each mask"):
         load_pairs(tmp_path / "i", tmp_path / "m", 16)
 
 
@@ -970,14 +970,14 @@ def test_a_damaged_half_takes_its_pair_along(tmp_path):
     with pytest.warns(DataWarning) as caught:
         assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 2
     assert len(caught) == 1
-    for words in ("2.png is damaged", "1.png is not a readable picture", "1.png has no mask"):
+    for words in ("2.png is damaged", "1.png is not a readable image", "1.png has no mask"):
         assert words in str(caught[0].message)
 
 
 def test_pairs_of_nothing(tmp_path):
     (tmp_path / "i").mkdir()
     save(tmp_path / "m" / "1.png")
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         load_pairs(tmp_path / "i", tmp_path / "m", 16)
     (tmp_path / "i" / "1.png").write_bytes(b"")
     with pytest.raises(DataError, match="1.png is empty"):
@@ -1025,12 +1025,12 @@ def test_lazy_reading_of_damaged_files(tmp_path):
     assert len(lazy) == 3
     whole = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(whole[:1000])                    # damaged after the start: seen when it is read
-    with pytest.warns(DataWarning, match="1.png is damaged.*next picture takes its place"):
+    with pytest.warns(DataWarning, match="1.png is damaged.*next image takes its place"):
         assert (lazy[1] == lazy[2]).all()
     lazy[1]                                                           # told once
     for i in (0, 2):
         (tmp_path / f"{i}.png").unlink()
-    with warnings.catch_warnings(), pytest.raises(DataError, match="none of the 3 pictures"):
+    with warnings.catch_warnings(), pytest.raises(DataError, match="none of the 3 images"):
         warnings.simplefilter("ignore")
         lazy[0]
     with pytest.raises(IndexError):
@@ -1058,7 +1058,7 @@ def test_windows_are_squares_of_their_picture_and_say_which():
 
 
 def test_windows_that_would_be_blurred_are_refused():
-    with pytest.raises(DataError, match="pictures of 60 or more, but these have 59. Load them larger, with size=80"):
+    with pytest.raises(DataError, match="images of 60 or more, but these have 59. Load them larger, with size=80"):
         windows(torch.zeros(1, 1, 59, 59), 2, 20)
 
 
@@ -1093,7 +1093,7 @@ def test_split_is_fixed_by_its_seed_and_leaves_something_on_both_sides():
 
 def test_split_refuses(tmp_path):
     x = torch.randn(4, 1, 4, 4)
-    with pytest.raises(DataError, match="4 pictures, but 3 groups"):
+    with pytest.raises(DataError, match="4 images, but 3 groups"):
         split(x, [1, 2, 3])
     with pytest.raises(DataError, match="of one group"):
         split(x, ["a"] * 4)
@@ -1103,7 +1103,7 @@ def test_split_warns_of_copies():
     x = torch.randn(10, 1, 4, 4)
     held = split(x)[1]
     x[held[0]] = x[split(x)[0][3]]
-    with pytest.warns(DataWarning, match="1 held-out pictures are also in training"):
+    with pytest.warns(DataWarning, match="1 held-out images are also in training"):
         split(x)
 
 
@@ -1302,7 +1302,7 @@ def test_adni(tmp_path):
         datasets.adni(tmp_path)
     for file in (tmp_path / "AD_NC/test/NC").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match="NC holds no pictures"):
+    with pytest.raises(DataError, match="NC holds no images"):
         datasets.adni(tmp_path)
 
 
