@@ -259,58 +259,68 @@ class Tiff:
     def __len__(self):
         return len(self.pages)
 
-    def __getitem__(self, i):
-        """Page i: an upright Image, or an array (H, W) or (H, W, C)."""
+    def read(self, i, missing):
+        """Page i, its nodata pixels being missing: an upright Image, or an array (H, W) or (H, W, C)."""
         page = self.pages[i]
         if page.imagewidth * page.imagelength > 2 * Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError
+        nodata = self._nodata(page)
         try:
             if page.dtype not in (np.uint8, bool):
-                return page.asarray() if page.photometric else -page.asarray().astype(float)     # 0: white is zero
+                a = _without(page.asarray(), nodata, missing)
+                return a if page.photometric else -a.astype(float)    # 0: white is zero
         except ValueError as error:                                   # LZW and others, without the imagecodecs package
             if "imagecodecs" not in str(error):
                 raise
         self.image = self.image or Image.open(self.stream, formats=["TIFF"])
         self.image.seek(page.index)
-        return ImageOps.exif_transpose(self.image)
+        a = ImageOps.exif_transpose(self.image)
+        if a.mode.startswith(("I", "F")):
+            return _without(np.asarray(a), nodata, missing)
+        if nodata is not None and not page.photometric:
+            nodata = 255 - nodata                                     # Pillow has made white 255
+        return _blackened(a, nodata)
 
-    def nodata(self, i):
-        """The value that GDAL's tag names as the mark of missing pixels, as it stands in page i; None without the tag.
+    def _nodata(self, page):
+        """The value that GDAL's tag names as the mark of missing pixels; None without the tag.
 
         https://gdal.org/en/stable/drivers/raster/gtiff.html#nodata-value
         """
-        for page in (self.pages[i], self.pages[0]):                   # some writers tag the first page for all
+        for source in (page, self.pages[0]):                          # some writers tag the first page for all
             try:
-                value = float(str(page.tags[42113].value).strip("\0 "))
+                return float(str(source.tags[42113].value).strip("\0 "))
             except (AttributeError, KeyError, ValueError):
                 continue
-            if page.photometric:
-                return value
-            return 255 - value if page.dtype == np.uint8 else -value  # white is zero: Pillow, and we, turned it round
         return None
 
 
-def without(a, nodata, missing):
-    """Page a of a Tiff without its nodata pixels: missing in an array, black in an Image."""
-    if isinstance(a, Image.Image):
-        a = a.convert("RGB") if a.mode == "CMYK" else a
-        colours = np.asarray(a)
-        colours = colours[..., :-1] if a.mode in ("LA", "RGBA") else colours
-        found = colours == nodata
-        found = found.all(-1) if found.ndim == 3 else found           # one band at 255 is a bright colour
-        if a.mode == "1" or not found.any():
-            return a
-        a = a.convert("RGBA" if a.has_transparency_data else "RGB") if a.mode in ("P", "PA") else a.copy()
-        a.paste("black", mask=Image.fromarray(found))
+def _without(a, nodata, missing):
+    """An array whose nodata pixels are missing (NaN or 0)."""
+    if nodata is None:
         return a
     if a.dtype.kind != "f":
         found = a == nodata
     else:                                                             # the tag holds decimals, the pixels binary digits
         near = 1e-6 if abs(nodata) < 1e30 else 0.01
         with np.errstate(over="ignore"):
-            value = np.float64(nodata).clip(np.finfo(a.dtype).min, np.finfo(a.dtype).max)
-            found = np.isclose(a.astype(np.float64), value, rtol=near, atol=0)
+            value = np.clip(nodata, np.finfo(a.dtype).min, np.finfo(a.dtype).max)
+            found = (a == nodata) | np.isclose(a.astype(float), float(value), rtol=near, atol=0)
     return np.where(found, missing, a) if found.any() else a
+
+
+def _blackened(image, nodata):
+    """An 8-bit Image whose nodata pixels are black."""
+    if nodata is None or image.mode == "1":
+        return image
+    image = image if image.mode in ("L", "LA", "P", "PA", "RGB", "RGBA") else image.convert("RGB")
+    found = np.asarray(image) == nodata
+    found = found[..., :-1] if image.mode in ("LA", "PA", "RGBA") else found
+    found = found.all(-1) if found.ndim == 3 else found               # in every band: one at 255 is a bright colour
+    if found.any():
+        palette = image.mode in ("P", "PA")
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB") if palette else image
+        image.paste("black", mask=Image.fromarray(found))
+    return image
 
 
 def arrays(stream):
@@ -423,10 +433,8 @@ def decode(image, size=None, channels=1, missing=np.nan):
         if image.kind:
             with _alone():
                 stack = opened(image.kind, image.where, image.member)
-                a = stack[image.page]
-                nodata = stack.nodata(image.page) if image.kind is Tiff else None
+                a = stack.read(image.page, missing) if image.kind is Tiff else stack[image.page]
         else:
-            nodata = None
             with image.open() as stream:
                 a = _image(stream)
                 deep = "16B" in str(a.tile) and a.mode in ("RGB", "RGBA")     # Pillow keeps the upper 8 bits of these,
@@ -434,12 +442,10 @@ def decode(image, size=None, channels=1, missing=np.nan):
                     a.draft("L" if channels == 1 else "RGB", (2 * size, 2 * size))
                 a = ImageOps.exif_transpose(a)                        # loads it, too
                 a = np.asarray(a, np.uint16) if deep else a           # which may be few: the range decides
-        if isinstance(a, Image.Image) and a.mode.startswith(("I", "F")):
-            a = np.asarray(a)
-        if nodata is not None:
-            a = without(a, nodata, missing)
         if isinstance(a, Image.Image):
-            return a
+            if not a.mode.startswith(("I", "F")):
+                return a
+            a = np.asarray(a)
         if a.dtype.kind not in "buif" or a.ndim == 3 and a.shape[2] > 4:
             raise DataError(f"its pixels have the shape {a.shape} and the type {a.dtype}. Save it as grey or RGB.")
         a = a * np.uint8(255) if a.dtype == bool else a

@@ -8,6 +8,7 @@ that k alone would give, and the global random state is never touched. A setting
 """
 import contextlib
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def craters(n, size=64, seed=0, varied=False):
     varied: as mixed as photographs are: light from anywhere, high or low; up to 24 craters, one may fill the picture;
     dunes, central peaks, rays, stains, haze, and each picture with its own contrast.
     """
-    _check(n, size, seed)
+    n, size, seed = _check(n, size, seed)
     chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size, varied) for i in range(math.ceil(n / CHUNK))]
     return Craters(*(torch.cat(parts)[:n] for parts in zip(*chunks)))
 
@@ -155,7 +156,7 @@ def cells(n, size=64, seed=0):
     n pictures of size × size pixels, 16 cut at random places from each slice, which is four times as wide. Pictures of
     one slice overlap and share its stain and grain: split into training and test by slice, never by picture.
     """
-    _check(n, size, seed)
+    n, size, seed = _check(n, size, seed)
     images, masks = [], []
     for i in range(math.ceil(n / 16)):
         rng = np.random.default_rng([seed, i])
@@ -238,7 +239,7 @@ def heads(n, size=64, seed=0):
     n pictures of size × size pixels, front at the top; 6 slices a subject, from the level of the deep nuclei upward.
     Subjects alternate between the groups. A subject's slices resemble each other: split by subject, never by picture.
     """
-    _check(n, size, seed)
+    n, size, seed = _check(n, size, seed)
     subjects = torch.arange(n) // 6
     drawn = [_head(np.random.default_rng([seed, i]), i % 2, size) for i in range(math.ceil(n / 6))]
     return Heads(torch.cat(drawn)[:n, None], subjects % 2, subjects)
@@ -299,9 +300,15 @@ def _uniform(rng, low, high, *shape):
 
 
 def _check(n, size, seed):
+    """The three as Python's integers."""
+    try:
+        n, size, seed = (operator.index(value) for value in (n, size, seed))
+    except TypeError:
+        raise ValueError(f"n, size and seed must be whole numbers, but they are {n!r}, {size!r}, {seed!r}.") from None
     if n < 1:
         raise ValueError(f"n is the number of pictures and must be at least 1, but it is {n}: ask for 1 or more.")
     if size < 16 or size % 4:
         raise ValueError(f"size is the picture's width in pixels, but it is {size}: choose a multiple of 4 from 16 up.")
     if seed < 0:
         raise ValueError(f"seed must not be negative, but it is {seed}: choose 0, 1, 2, …")
+    return n, size, seed
