@@ -1263,7 +1263,8 @@ def test_a_duplicate_among_right_pairs_is_named(tmp_path, images, masks, words, 
     (["IMG1.png", "img1.png"], ["img1_mask.png"], "IMG1.png and img1.png are images"),
     (["img1.png"], ["img1_mask.png", "img1_gt.png"], "img1_gt.png and img1_mask.png are masks"),
     (["img1.png"], ["IMG1_mask.png", "img1_mask.png"], "IMG1_mask.png and img1_mask.png are masks"),
-    (["x/img1.png", "y/img1.png"], ["z/img1_mask.png"], "x/img1.png and y/img1.png are images")])
+    (["x/img1.png", "y/img1.png", *(f"x/img{k}.png" for k in range(20, 40))],
+     ["img1_mask.png", *(f"img{k}_mask.png" for k in range(20, 40))], "x/img1.png and y/img1.png are images")])
 def test_duplicates_by_case_word_and_folder(tmp_path, images, masks, words):
     for k in range(2, 9):
         images, masks = [*images, f"img{k}.png"], [*masks, f"img{k}_mask.png"]
