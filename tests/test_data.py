@@ -354,7 +354,9 @@ QUIET = {"stars": sky(30, 1.5), "one star": sky(1, 2), "saturated stars": sky(20
          "cells": sky(12, 8, 3000),
          "points": np.where(np.random.default_rng(0).random((256, 256)) < 0.002, 65535, sky(0, 1)),
          "photons": np.random.default_rng(0).poisson(0.01, (256, 256)), "two values": disc_like(255) * 257,
-         "labels": disc_like(3) + 1000 * (disc_like(255) > 0), "terrain": np.kron(TERRAIN, np.ones((4, 4))),
+         "labels": np.where(disc_like(1), 1000 + np.arange(64) % 2, 0),
+         "bright cells": disc_like(900) + disc_like(1) * np.arange(64) * 1.5,
+         "terrain": np.kron(TERRAIN, np.ones((4, 4))),
          "a black frame": np.pad(np.kron(TERRAIN, np.ones((4, 4))) + 500, 9),
          "12 bits": np.random.default_rng(0).integers(0, 4096, (64, 64)),
          "a scanner's frame": np.pad(2 * TERRAIN - 1000, 3, constant_values=-2000)}
@@ -1764,6 +1766,15 @@ def test_sets_that_a_person_must_fetch(tmp_path, monkeypatch):
             call()
 
 
+def test_ready_made_sets_are_found_through_links(tmp_path):
+    save(tmp_path / "elsewhere" / "train" / "images" / "1.jpg")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "set").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
+    (tmp_path / "elsewhere" / "up").symlink_to("..")
+    assert datasets.moon_mars_craters(tmp_path / "here") == tmp_path / "here" / "set" / "train" / "images"
+
+
 @pytest.mark.parametrize("below", ["craters/train/images", "images"])
 def test_moon_mars_craters(tmp_path, monkeypatch, below):
     save(tmp_path / below / "1.jpg")
@@ -1793,6 +1804,17 @@ def test_adni(tmp_path):
         file.unlink()
     with pytest.raises(DataError, match="NC holds no images"):
         datasets.adni(tmp_path)
+
+
+def test_adni_reads_the_names_of_other_studies(tmp_path):
+    """One scan of each subject and another scan of it, in one part or, which is refused, in two."""
+    for k, folder in enumerate(["train/AD", "train/NC", "test/AD", "test/NC"]):
+        for scan in (1, 2):
+            save(tmp_path / folder / f"OAS1_{k:04}_MR1_mpr-{scan}_100.jpg")
+    assert datasets.adni(tmp_path, 16)["train"][2] == ["OAS1_0000"] * 2 + ["OAS1_0001"] * 2
+    save(tmp_path / "test" / "AD" / "OAS1_0001_MR1_mpr-3_100.jpg")
+    with pytest.raises(DataError, match="1 subjects are both in train and in test .OAS1_0001"):
+        datasets.adni(tmp_path, 16)
 
 
 def test_digits():
