@@ -1277,6 +1277,15 @@ def test_duplicates_by_case_word_and_folder(tmp_path, images, masks, words):
         load_pairs(tmp_path / "i", tmp_path / "m", 16)
 
 
+@pytest.mark.parametrize("mask", ["cella.png", "cella_mask.png"])
+def test_a_duplicate_of_the_only_image_is_named(tmp_path, mask):
+    save(tmp_path / "i" / "cella.jpg")
+    save(tmp_path / "i" / "cella.png")
+    save(tmp_path / "m" / mask, disc())
+    with pytest.raises(DataError, match="cella.jpg and cella.png are images that go by the same name"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+
+
 @pytest.mark.parametrize("place", ["folders", "zips"])
 def test_one_of_two_with_the_same_name_fits_better(tmp_path, place):
     """x/1.png has no mask of its own; 1.png has."""
