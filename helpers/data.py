@@ -1,22 +1,26 @@
-"""Any images in: a picture, a folder, a zip, a TIFF stack, an array file or an upload become tensors.
+"""Any images in: a file, a folder, a zip, a TIFF stack, an array file or an upload become tensors.
 
     x = load_images("holiday.zip", size=64)                    # (N, 1, 64, 64), float32 in [-1, 1]
-    x, y = load_pairs("training.tif", "groundtruth.tif", 64)   # pictures and masks, two (N, 1, 64, 64)
+    x, y = load_pairs("training.tif", "groundtruth.tif", 64)   # images and masks, two (N, 1, 64, 64)
 
 The same for every kind of file (helpers/files.py finds and decodes them):
 - Square: the centre square of the shorter side, resized with antialiasing; EXIF rotation is applied first. A mask takes
   the same square and the nearest pixel, so that a pair stays aligned.
 - Brightness: 8-bit values are divided by 255. All others (16-bit, signed, float) are stretched by the range of their
-  whole file: nothing is clipped, and the pages of a stack keep their relation. NaN becomes the darkest value.
-- Transparency is put on white (in a mask it is background), in 8-bit pictures; elsewhere a fourth channel is left out.
-- Of an animation the first frame is taken, of a 16-bit PNG in colour the upper 8 bits. Linked folders are not entered.
+  whole file: nothing is clipped, and the pages of a stack keep their relation. NaN becomes the darkest value, and so do
+  the nodata pixels of a GeoTIFF (in a mask both are background); neither counts for the range. A DataWarning says where
+  a value that looks like nodata, but is not declared as such, leaves the rest without contrast.
+- Transparency is put on white (in a mask it is background), in 8-bit images; elsewhere a fourth channel is left out.
+- Of an animation the first frame is taken, of a 16-bit PNG in colour the upper 8 bits.
+- Linked folders and files are read like others, under each of their names: one linked twice counts twice. A link to a
+  folder that holds it is not followed; a broken link is reported.
 """
 import hashlib
+import operator
 import os
 import random
 import re
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,86 +30,96 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from helpers import files
-from helpers.files import MANY, DataError, DataWarning, decode, find, opened, pages, value_range
+from helpers.files import DataWarning  # noqa: F401, for those who filter it
+from helpers.files import MANY, DataError, decode, doubt, find, opened, pages, value_range, warn
 
 CACHE = Path(__file__).parents[1] / "data" / "cache"
 
 
 def load_images(path, size, channels=1, names=False):
-    """Every picture in path: (N, channels, size, size), float32 in [-1, 1], grey or (channels=3) colour.
+    """Every image in path: (N, channels, size, size), float32 in [-1, 1], grey or (channels=3) colour.
 
-    path: a picture, a folder (searched to the bottom, in natural order), a zip, a TIFF (every page is a picture), an
+    path: an image file, a folder (searched to the bottom, in natural order), a zip, a TIFF (every page is an image), an
     .npz with `images`, the value of an upload widget (ipywidgets 7 or 8) or plain bytes, or a list of these.
     names=True: also N names, such as "AD/388206_78.jpeg" or "stack.tif, page 3", to make the groups of split() from.
-    Raises DataError if no picture can be read; warns once (DataWarning) of those left out.
+    Raises DataError if no image can be read; warns once (DataWarning) of those left out.
     """
-    _check(size, channels)
+    size, channels = _whole(size, channels)
     try:
         found = find(path)
         cache = CACHE / f"{_fingerprint(found, size, channels)}.npz" if len(found) >= MANY else None
-        x, known, skipped = _recall(cache)
+        x, known, skipped, doubts = _recall(cache)
         if x is None:
-            (pictures, skipped), read = pages(found), []
-            for picture in tqdm(pictures, "reading", disable=len(pictures) < MANY, leave=False):
+            (images, skipped), read = pages(found), []
+            for image in tqdm(images, "reading", disable=len(images) < MANY, leave=False):
                 try:
-                    read.append(_tensor(decode(picture, size, channels), size, channels, picture.span))
-                    known.append(picture.name)
+                    raw = decode(image, size, channels)
+                    read.append(_tensor(raw, size, channels, _span(image, raw, doubts)))
+                    known.append(image.name)
                 except DataError as error:
                     skipped.append(str(error))
             x = torch.stack(read) if read else torch.empty(0)
-            _remember(cache, x, known, skipped)
-        _report(len(x), skipped)
+            _remember(cache, x, known, skipped, doubts)
+        _report(len(x), skipped, doubts)
         return (x, known) if names else x
     finally:
         opened.cache_clear()                                          # Windows locks what stays open
 
 
 class ImageFiles(torch.utils.data.Dataset):
-    """The same pictures, read one at a time: item i is (channels, size, size), float32 in [-1, 1].
+    """The same images, read one at a time: item i is (channels, size, size), float32 in [-1, 1].
 
-    For sets that do not fit in memory. `names` says what item i is. A picture that turns out to be damaged is replaced
+    For sets that do not fit in memory. `names` says what item i is. An image that turns out to be damaged is replaced
     by the next good one, with a DataWarning.
     """
 
     def __init__(self, path, size, channels=1):
-        _check(size, channels)
-        self.size, self.channels, self.damaged = size, channels, set()
-        self.pictures, skipped = pages(find(path))
-        self.names = [picture.name for picture in self.pictures]
+        self.size, self.channels = _whole(size, channels)
+        self.told = set()                                             # of each problem once
+        self.images, skipped = pages(find(path))
+        self.names = [image.name for image in self.images]
         opened.cache_clear()                                          # each worker opens its own
-        _report(len(self.pictures), skipped)
+        _report(len(self.images), skipped)
 
     def __len__(self):
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, i):
         first = range(len(self))[i]                                   # an IndexError here ends a for loop
-        for picture in (self.pictures[(first + step) % len(self)] for step in range(len(self))):
+        for image in (self.images[(first + step) % len(self)] for step in range(len(self))):
             try:
-                return _tensor(decode(picture, self.size, self.channels), self.size, self.channels, picture.span)
+                raw, doubts = decode(image, self.size, self.channels), []
+                x = _tensor(raw, self.size, self.channels, _span(image, raw, doubts))
+                self._tell(*doubts)
+                return x
             except DataError as error:
                 problem = str(error)
-                if picture.name not in self.damaged:
-                    self.damaged.add(picture.name)
-                    warnings.warn(f"{problem} The next picture takes its place.", DataWarning, stacklevel=2)
-        raise DataError(f"none of the {len(self)} pictures can be read. The last: {problem}")
+                self._tell(f"{problem} The next image takes its place.")
+        raise DataError(f"none of the {len(self)} images can be read. The last: {problem}")
+
+    def _tell(self, *problems):
+        for problem in problems:
+            if problem not in self.told:
+                self.told.add(problem)
+                warn(problem)
 
 
 def load_pairs(images, masks, size):
-    """Pictures and their masks: two (N, 1, size, size), float32, the pictures in [-1, 1], the masks 0 or 1.
+    """Images and their masks: two (N, 1, size, size), float32, the images in [-1, 1], the masks 0 or 1.
 
     images, masks: two folders or zips, paired by name or number (10 goes with 10_mask, not with 2_mask), one folder
     twice (x and x_mask), two stacks, paired page by page, or two files.
     What is foreground: in masks that reach 255 (or 65535) or hold fractions, whatever lies above half; in masks of
     small whole numbers (0 and 1, or one for each object), all but 0; in coloured masks, all but dark pixels.
-    Raises DataError if a picture and its mask differ in shape, or if most pictures have no mask.
+    Raises DataError if an image and its mask differ in shape, if two files could be the image or the mask of one pair,
+    or if most images have no mask.
     """
-    _check(size, 1)
+    size, _ = _whole(size, 1)
     try:
-        (pairs, skipped), x, y = _paired(find(images), find(masks)), [], []
+        (pairs, skipped), x, y, doubts = _paired(find(images), find(masks)), [], [], []
         for image, mask in tqdm(pairs, "reading", disable=len(pairs) < MANY, leave=False):
             try:
-                a, b = decode(image), decode(mask)
+                a, b = decode(image), decode(mask, missing=0)
             except DataError as error:
                 skipped.append(str(error))
                 continue
@@ -113,27 +127,46 @@ def load_pairs(images, masks, size):
             if one != other:
                 raise DataError("{} is {} x {} pixels, but its mask {} is {} x {}. Export both at one size."
                                 .format(image.name, *one, mask.name, *other))
-            x.append(_tensor(a, size, 1, image.span))
+            x.append(_tensor(a, size, 1, _span(image, a, doubts)))
             y.append(_mask(b, size))
-        _report(len(x), skipped)
+        _report(len(x), skipped, doubts)
         return torch.stack(x), _foreground(np.stack(y))
     finally:
         opened.cache_clear()
 
 
-def _check(size, channels):
-    if not isinstance(size, int) or size < 1 or channels not in (1, 3):
+def _whole(size, channels):
+    """size and channels as Python's integers: NumPy's and torch's are welcome, too."""
+    try:
+        whole = operator.index(size), operator.index(channels)
+    except TypeError:
+        whole = 0, 0
+    if whole[0] < 1 or whole[1] not in (1, 3):
         raise DataError(f"size must be a whole number above 0 and channels 1 or 3; found {size!r} and {channels!r}.")
+    return whole
 
 
-def _report(n, skipped):
+def _span(image, raw, doubts):
+    """The Span of a decoded image's file (None: 8 bits); a sentence goes to doubts if it leaves no contrast."""
+    if isinstance(raw, Image.Image):
+        return None
+    span = image.span or value_range([raw])
+    if span.fill is not None:
+        sentence = doubt(image.name.partition(", page ")[0], span)
+        doubts += [] if sentence in doubts else [sentence]            # one for all pages of a stack
+    return span
+
+
+def _report(n, skipped, doubts=()):
+    """DataWarnings of files left out and of files without contrast; DataError if nothing is left."""
     if not n:
         many = f"none of the {len(skipped)} files can be read. The first: " if len(skipped) > 1 else ""
         raise DataError(many + skipped[0])
-    if skipped:
-        more = [f"and {len(skipped) - 10} more"] if len(skipped) > 10 else []
-        text = "\n- ".join([f"{n} pictures are loaded, {len(skipped)} left out:", *skipped[:10], *more])
-        warnings.warn(text, DataWarning, stacklevel=3)
+    for title, sentences in ((f"{n} images are loaded, {len(skipped)} left out:", skipped),
+                             ("Some files have too wide a range of values:", doubts)):
+        if sentences:
+            more = [f"and {len(sentences) - 10} more"] if len(sentences) > 10 else []
+            warn("\n- ".join([title, *sentences[:10], *more]))
 
 
 def _square(image, size, how):
@@ -152,12 +185,13 @@ def _on(background, image, mode):
 
 
 def _tensor(raw, size, channels, span=None):
-    """A decoded picture -> (channels, size, size), float32 in [-1, 1]."""
+    """A decoded image -> (channels, size, size), float32 in [-1, 1]."""
     if isinstance(raw, Image.Image):
         bands = [_on("white", raw, "L" if channels == 1 else "RGB")]
     else:
-        low, high = span or value_range(raw)
-        a = 255 * (raw.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
+        low, high, _ = span or value_range([raw])
+        with np.errstate(over="ignore", invalid="ignore"):            # of values near the largest there are
+            a = 255 * (raw.astype(np.float64) - low) / max(high - low, np.finfo(float).tiny)
         a = np.nan_to_num(a, nan=0, posinf=255, neginf=0)
         a = a @ [0.299, 0.587, 0.114] if channels == 1 and a.ndim == 3 else a
         bands = [Image.fromarray(band.astype(np.float32)) for band in np.moveaxis(np.atleast_3d(a), -1, 0)]
@@ -168,7 +202,11 @@ def _tensor(raw, size, channels, span=None):
 
 def _mask(raw, size):
     """A decoded mask -> its values (size, size): nearest pixels of the same square, colours made 0 or 255."""
-    a = np.asarray(_on("black", raw, "RGB")) if isinstance(raw, Image.Image) else np.nan_to_num(raw)
+    if isinstance(raw, Image.Image):
+        a = np.asarray(_on("black", raw, "RGB"))
+    else:
+        a = np.nan_to_num(raw)
+        a = np.where(a <= -9999, 0, a)                                # missing pixels, declared as nodata or not
     if a.ndim == 3:
         bright = a.max(-1)
         coloured = (bright - a.min(-1).astype(float)).max() > bright.max() / 8      # more than the noise of a JPEG
@@ -182,8 +220,7 @@ def _foreground(masks):
     labels = masks.dtype.kind in "ui" and not (250 <= high <= 255 or high == 65535)   # 250: what a JPEG leaves of 255
     y = torch.from_numpy(masks > (0 if labels else (low + high) / 2))[:, None].float()
     if y.min() == y.max():
-        warnings.warn(f"the masks mark {'everything' if y.max() else 'nothing'}. Are they the right files?",
-                      DataWarning, stacklevel=3)
+        warn(f"the masks mark {'everything' if y.max() else 'nothing'}. Are they the right files?")
     return y
 
 
@@ -197,14 +234,20 @@ def _tokens(name, drop=()):
     return tuple(int(part) if part.isdigit() else part for part in parts if part not in drop)
 
 
+def _inside(name):
+    """A name without that of the zip it is in."""
+    return re.sub(r"^[^/]*\.zip/", "", name, flags=re.IGNORECASE)
+
+
 KEYS = [lambda name: Path(name).with_suffix(""),                      # how names may agree, the strictest first
+        lambda name: Path(_inside(name)).with_suffix(""),
         lambda name: _tokens(name, WORDS),
         lambda name: _tokens(Path(name).name, WORDS),
         lambda name: [part for part in _tokens(Path(name).name) if isinstance(part, int)]]
 
 
 def _paired(images, masks):
-    """([(picture, its mask)], skipped)."""
+    """([(image, its mask)], skipped)."""
     if images == masks:                                               # one folder holds both
         marked = [bool(MASK_WORDS & set(_tokens(Path(file.name).name))) for file in images]
         images, masks = ([file for file, mark in zip(images, marked) if mark == side] for side in (False, True))
@@ -217,31 +260,56 @@ def _paired(images, masks):
             raise DataError(f"{images[0].name} has {len(a)} pages, but {masks[0].name} has {len(b)}. "
                             "Give stacks that match page by page.")
         return list(zip(a, b)), skipped
+    unclear = None
     for key in KEYS:
-        mine, theirs = ({(str(key(p.name)), p.page): p for p in side} for side in (a, b))
+        mine, theirs = (_by_name(side, key) for side in (a, b))
         both = [k for k in mine if k in theirs]
-        if len(mine) == len(a) and len(theirs) == len(b) and 2 * len(both) >= len(a):
-            lone = [f"{mine[k].name} has no mask." for k in mine if k not in theirs]
-            lone += [f"{theirs[k].name} is a mask without a picture." for k in theirs if k not in mine]
-            return [(mine[k], theirs[k]) for k in both], skipped + lone
-    raise DataError(f"most of the {len(a)} pictures have no mask among the {len(b)} ({a[0].name}, {b[0].name} do not "
-                    "match). Name each mask like its picture: x.png and x_mask.png.")
+        twice = _twice(mine, theirs)
+        if 2 * len(both) >= len(mine) and not twice:
+            lone = [f"{mine[k][0].name} has no mask." for k in mine if k not in theirs]
+            lone += [f"{theirs[k][0].name} is a mask without an image." for k in theirs if k not in mine]
+            return [(mine[k][0], theirs[k][0]) for k in both], skipped + lone
+        if 2 * len(both) >= len(mine) and not any(k in ("()", "[]") for k, _ in mine):     # nothing is left of a name
+            unclear = unclear or twice
+    raise DataError(unclear or f"most of the {len(a)} images have no mask among the {len(b)} ({a[0].name}, {b[0].name} "
+                    "do not match). Name each mask like its image: x.png and x_mask.png.")
+
+
+def _by_name(images, key):
+    """{what is left of a name: the ImageFiles of that name}."""
+    found = {}
+    for image in images:
+        found.setdefault((str(key(image.name)), image.page), []).append(image)
+    return found
+
+
+def _twice(images, masks):
+    """A sentence on the first image or mask that shares its name with another; None if there is none."""
+    found = [(what, same) for what, side in (("images", images), ("masks", masks))
+             for same in side.values() if len(same) > 1]
+    if not found:
+        return None
+    what, same = found[0]
+    more = f" There are {len(found) - 1} more cases of this kind." if len(found) > 1 else ""
+    return (f"{' and '.join(image.name for image in same[:4])} are {what} that go by the same name, so that it is "
+            f"open which of them makes the pair. Remove or rename all but one.{more}")
 
 
 def turned(images):
-    """The eight turns and mirror images of square pictures (N, C, H, H): (8 N, C, H, H), the originals first."""
+    """The eight rotations and flips of square images (N, C, H, H): (8 N, C, H, H), the originals first."""
     return torch.cat([x.rot90(k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)])
 
 
 def windows(images, each, size, seed=0):
-    """Squares cut at random places from square pictures (N, C, H, H): (N * each, C, size, size), a picture's together.
+    """Random square crops of square images (N, C, H, H): (N * each, C, size, size), those of one image together.
 
-    Each side is from a third of the picture to all of it, so that few large photographs give many small pictures.
-    DataError: H is less than three times size, so that windows would be blurred.
+    Each side is from a third of the image to all of it, so that few large photographs give many small images.
+    DataError: H is less than three times size, so that the crops would be blurred.
     """
+    each, size, seed = operator.index(each), operator.index(size), operator.index(seed)
     full, draw, found = images.shape[-1], random.Random(seed), []          # never the global random state
     if full < 3 * size:
-        raise DataError(f"windows of {size} pixels need pictures of {3 * size} or more, but these have {full}. "
+        raise DataError(f"windows of {size} pixels need images of {3 * size} or more, but these have {full}. "
                         f"Load them larger, with size={4 * size}.")
     for image in images:
         for _ in range(each):
@@ -253,27 +321,81 @@ def windows(images, each, size, seed=0):
 
 
 def split(images, groups=None, heldout=0.2, seed=0):
-    """Which pictures to train on and which to hold out, as two index tensors: `train, held = split(x, patients)`.
+    """Which images to train on and which to hold out, as two index tensors: `train, held = split(x, patients)`.
 
-    groups: what each picture was cut from (a volume, a patient, a photograph), one entry each, of any kind; a group is
-    never divided. None: each picture is its own. heldout: the part of the groups to hold out, one at least.
-    Warns if a held-out picture equals a training picture byte by byte.
+    groups: what each image was cut from (a volume, a patient, a photograph), one entry each, of any kind; a group is
+    never divided. None: each image is its own. heldout: the part of the groups to hold out, one at least.
+    Warns if a held-out image equals a training image byte by byte.
     """
     groups = range(len(images)) if groups is None else groups.tolist() if torch.is_tensor(groups) else list(groups)
     kinds = list(dict.fromkeys(groups))
     if len(groups) != len(images):
-        raise DataError(f"there are {len(images)} pictures, but {len(groups)} groups. Give one entry for each picture.")
+        raise DataError(f"there are {len(images)} images, but {len(groups)} groups. Give one entry for each image.")
     if len(kinds) < 2:
-        raise DataError(f"all {len(images)} pictures are of one group, so none can be held out. Bring a second group.")
-    order = torch.randperm(len(kinds), generator=torch.Generator().manual_seed(seed)).tolist()
+        raise DataError(f"all {len(images)} images are of one group, so none can be held out. Bring a second group.")
+    order = torch.randperm(len(kinds), generator=torch.Generator().manual_seed(operator.index(seed))).tolist()
     out = {kinds[i] for i in order[:min(max(round(heldout * len(kinds)), 1), len(kinds) - 1)]}
     train, held = ([i for i, group in enumerate(groups) if (group in out) == side] for side in (False, True))
     known = {images[i].numpy().tobytes(): i for i in train}
     same = [(i, known[key]) for i in held if (key := images[i].numpy().tobytes()) in known]
     if same:
-        warnings.warn(f"{len(same)} held-out pictures are also in training (number {same[0][0]} equals {same[0][1]}). "
-                      "Take the copies out, or put them in one group.", DataWarning, stacklevel=2)
+        warn(f"{len(same)} held-out images are also in training (number {same[0][0]} equals {same[0][1]}). "
+             "Take the copies out, or put them in one group.")
     return torch.tensor(train), torch.tensor(held)
+
+
+STUDIES = re.compile(r"\bsub-[A-Za-z0-9]+|OAS[12]_\d{4}|OAS[34]\d{4}|\d{3}_S_\d{4}|IXI\d{3}")   # BIDS, OASIS, ADNI, IXI
+SLICE_WORDS = WORDS | set("axial brain coronal frame head mri sagittal scan slice slices z".split())
+
+
+def subjects_of(names):
+    """The subject of each image, read from its name: N strings, the groups for split().
+
+    names: as load_images(..., names=True) gives them. Ids of BIDS (sub-01), OASIS (OAS1_0001), ADNI (002_S_0295) and
+    IXI (IXI174) are known, wherever they stand. Of other files the last number is the slice, and the subject is what
+    stands before it (388206_78.jpeg: 388206), or else the folder (p7/slice_012.png: p7). A stack is of one subject.
+    Warns where the names hold more than subject and slice. Raises DataError where they do not tell the subject.
+    """
+    names = [_inside(name) for name in names]                         # a zip is no subject
+    known = [STUDIES.search(name) for name in names]
+    if all(known):
+        return [study.group() for study in known]
+    stacks = all(", page " in name for name in names)
+    paths = [Path(name.partition(", page ")[0]) for name in names]
+    folders = [path.parts[:-1] for path in paths]
+    heads = [_words(path.stem) if stacks else _words(_before_slice(path.stem)) for path in paths]
+    files = _numbered(heads)
+    if not any(files) and (stacks or len(set(zip(folders, heads))) > len(set(folders))):
+        files = heads                                                 # anna_12.png and ben_12.png, in one folder
+    places = [part[-1:] for part in _numbered(folders)]
+    found = files if all(files) else places
+    crossed = all(places) and len(set(zip(found, places))) > len(set(found))        # a/s1_12.png and b/s1_12.png
+    if crossed or not all(found):
+        raise DataError(f"names such as {names[0]} do not tell which images are of one subject. Name the files "
+                        "<subject>_<slice> (388206_78.png), or give each subject a folder with a number in its name.")
+    if found is files and len(set(heads)) > len(set(files)):
+        warn(f"the subject of {names[0]} is taken to be {'_'.join(found[0])}, although more follows before the number "
+             f"of the slice; this makes {len(set(found))} subjects. If that is wrong, give split() groups of your own.")
+    return ["_".join(subject) for subject in found]
+
+
+def _before_slice(stem):
+    """What stands before the last number in a file's name."""
+    found = re.match(r"(.*?)\d+\D*$", stem)
+    return found[1] if found else ""
+
+
+def _words(text):
+    """The words and numbers in a text, but for the words that any slice may have in its name."""
+    return tuple(part for part in re.findall(r"[^\W_]+", text) if part.lower() not in SLICE_WORDS)
+
+
+def _numbered(rows):
+    """Each row of words up to the first with a number, past what all rows begin with; () if there is none."""
+    shared = len(os.path.commonprefix(rows)) if len(set(rows)) > 1 else 0
+    shared = min([shared, *(len(row) - 1 for row in rows)])
+    ends = [[i for i, part in enumerate(row) if i >= shared and re.search(r"\d", part)] for row in rows]
+    return [row[:end[0] + 1] if end else () for row, end in zip(rows, ends)]
 
 
 def _fingerprint(found, *settings):
@@ -281,18 +403,21 @@ def _fingerprint(found, *settings):
     code = Path(__file__).read_bytes() + Path(files.__file__).read_bytes()
     digest = hashlib.sha256(code + repr((settings, [file.name for file in found])).encode())
     for where in dict.fromkeys(file.where for file in found):
-        if isinstance(where, bytes) or os.access(where, os.R_OK):     # a broken link is told of later
-            digest.update(hashlib.sha256(where if isinstance(where, bytes) else where.read_bytes()).digest())
+        if isinstance(where, bytes):
+            digest.update(hashlib.sha256(where).digest())
+        elif os.path.isfile(where) and os.access(where, os.R_OK):     # a broken link is told of later
+            with open(where, "rb") as stream:                         # a zip may be larger than the memory
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:40]
 
 
 def _recall(cache):
-    """(pictures, names, skipped) from the cache, or (None, [], []) if it has none that can be read."""
+    """(images, names, skipped, doubts) from the cache, or (None, [], [], []) if it has none that can be read."""
     try:
         with open(cache, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return torch.from_numpy(stored["x"]), stored["names"].tolist(), stored["skipped"].tolist()
+            return torch.from_numpy(stored["x"]), *(stored[key].tolist() for key in ("names", "skipped", "doubts"))
     except Exception:                                                 # none, half-written or damaged: read anew
-        return None, [], []
+        return None, [], [], []
 
 
 def _remember(cache, x, *texts):
@@ -302,8 +427,8 @@ def _remember(cache, x, *texts):
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache.parent) as part:
-            names, skipped = (np.array(text, dtype=str) for text in texts)    # no objects, so no pickle
-            np.savez(Path(part, "x.npz"), x=x.numpy(), names=names, skipped=skipped)
+            names, skipped, doubts = (np.array(text, dtype=str) for text in texts)    # no objects, so no pickle
+            np.savez(Path(part, "x.npz"), x=x.numpy(), names=names, skipped=skipped, doubts=doubts)
             os.replace(Path(part, "x.npz"), cache)
     except OSError:                                                   # a full disk or a read-only checkout: do without
         pass

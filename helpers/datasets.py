@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers import data
-from helpers.data import DataError, load_images
+from helpers.data import DataError, load_images, subjects_of
+from helpers.files import folders
 
 HERE = Path(__file__).parents[1] / "data"                              # sets lie in data/cache, which git ignores
 
@@ -19,7 +20,7 @@ HERE = Path(__file__).parents[1] / "data"                              # sets li
 def _find(root, *names):
     """The first folder at or below root that holds all these names, as their paths; or None."""
     root = Path(root).expanduser()
-    for folder in [root, *sorted(path for path in root.rglob("*") if path.is_dir())]:
+    for folder, _ in folders(root):
         if all((folder / name).exists() for name in names):
             return [folder / name for name in names]
 
@@ -63,7 +64,8 @@ def moon_mars_craters(root=None):
 def adni(root, size=64):
     """Brain slices, AD_NC/{train,test}/{AD,NC}/<subject>_<slice>.jpeg: {"train": (x, y, subjects), "test": likewise}.
 
-    x: (N, 1, size, size), float32 in [-1, 1]; y: (N,), 1 for AD, 0 for NC; subjects: N strings, the groups for split().
+    x: (N, 1, size, size), float32 in [-1, 1]; y: (N,), 1 for AD, 0 for NC; subjects: N strings, the groups for split(),
+    read from the names by data.subjects_of.
     ADNI gives the data to applicants only, and nobody may pass it on. Raises DataError if a part is missing or if a
     subject is both in train and in test.
     """
@@ -71,10 +73,14 @@ def adni(root, size=64):
     if not found:
         raise DataError(f"{root} holds no train/AD, train/NC, test/AD and test/NC. ADNI gives its data to those who "
                         "apply at https://adni.loni.usc.edu; give the folder AD_NC that you made of it.")
+    names = []
     for part, ad, nc in (("train", *found[:2]), ("test", *found[2:])):
         (a, a_names), (b, b_names) = (load_images(path, size, names=True) for path in (ad, nc))
-        subjects = [Path(name).name.split("_")[0] for name in a_names + b_names]
-        parts[part] = torch.cat([a, b]), torch.tensor([1] * len(a) + [0] * len(b)), subjects
+        parts[part] = torch.cat([a, b]), torch.tensor([1] * len(a) + [0] * len(b))
+        names += a_names + b_names
+    subjects = subjects_of(names)                                      # of both parts by one rule
+    n = len(parts["train"][0])
+    parts = {"train": (*parts["train"], subjects[:n]), "test": (*parts["test"], subjects[n:])}
     both = sorted(set(parts["train"][2]) & set(parts["test"][2]))
     if both:
         raise DataError(f"{len(both)} subjects are both in train and in test ({both[0]}, say). Divide by subject.")
@@ -85,6 +91,7 @@ def digits(size=8):
     """scikit-learn's written digits, offline: (1797, 1, size, size), float32 in [-1, 1], and their labels (1797,)."""
     from sklearn.datasets import load_digits
     images, labels = load_digits(return_X_y=True)
+    size, _ = data._whole(size, 1)
     x = torch.from_numpy(images.reshape(-1, 1, 8, 8)).float() / 8 - 1    # 0 ... 16
     return F.interpolate(x, (size, size), mode="bilinear"), torch.from_numpy(labels)
 
@@ -105,5 +112,6 @@ def standard(name, size, channels=1, train=True, root=None):
     except Exception as error:
         raise DataError(f"torchvision cannot fetch {name} ({error}). "
                         "Check the network, or give a root that holds it.") from error
-    pairs = [(data._tensor(picture, size, channels), label) for picture, label in items]
+    size, channels = data._whole(size, channels)
+    pairs = [(data._tensor(image, size, channels), label) for image, label in items]
     return torch.stack([x for x, _ in pairs]), torch.tensor([label for _, label in pairs])

@@ -4,6 +4,7 @@ t runs from 0 (clean) to T (noise).  beta[0] = 0, so alpha_bar[0] = 1, and the l
 lands on clean data without a special case.
 """
 import math
+import operator
 
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,9 @@ class Schedule:
         self.alpha_bar = self.alpha.cumprod(0)                 # Ho et al. 2020, below eq. 4
 
     def at(self, t, x):
-        """alpha_bar[t] for one int t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
-        if isinstance(t, int):
-            a = self.alpha_bar[t]                              # a float64 scalar: 1 - a stays exact near t = 0
+        """alpha_bar[t] for one whole number t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
+        if torch.as_tensor(t).ndim == 0:                       # Python's, NumPy's or torch's
+            a = self.alpha_bar[operator.index(t)]              # a float64 scalar: 1 - a stays exact near t = 0
             return a.float().to(x.device) if x.device.type == "mps" else a     # Apple's GPUs know no float64
         return self.alpha_bar.float().to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
 

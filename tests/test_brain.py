@@ -150,12 +150,22 @@ def test_a_folder_in_the_form_of_adni(tmp_path):
     assert flat["kinds"] == ["AD", "NC"]
 
 
+def test_a_session_is_no_subject(tmp_path, capsys):
+    """OASIS scans each subject several times: five subjects, not ten."""
+    adni_form(tmp_path, parts=("AD", "NC"), name="OAS1_{subject}_MR1_mpr-{level}_100.png")
+    namespace = play("data = None", "likeness(a, b)", {}, data=str(tmp_path))
+    assert namespace["subjects"].unique().numel() == 5
+    assert "5 subjects in 30 slices" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("parts, name, found", [
-    (("one",), "{subject}_{level}.png", "Found 1 groups"), (("a", "b"), "{subject}{level}.png", "such as 100070.png"),
-    (("a", "b", "c", "d"), "{subject}_{level}.png", r"Found 4 groups \['a', 'b', 'c', 'd'\]")])
+    (("one",), "{subject}_{level}.png", "two folders of slices, one for each group.* Found 1 groups"),
+    (("a", "b"), "{subject}{level}.png", "names such as a/100070.png do not tell which images are of one subject"),
+    (("a", "b", "c", "d"), "{subject}_{level}.png",
+     r"two folders of slices, one for each group.* Found 4 groups \['a', 'b', 'c', 'd'\]")])
 def test_a_folder_without_groups_or_subjects_is_refused(tmp_path, parts, name, found):
     adni_form(tmp_path / "mine", parts=parts, name=name)
-    with pytest.raises(ValueError, match=rf"two folders of slices, one for each group.* {found}"):
+    with pytest.raises(ValueError, match=found):
         play("data = None", "likeness(a, b)", {}, data=str(tmp_path / "mine"))
 
 

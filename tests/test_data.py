@@ -1,11 +1,16 @@
 """Torture for helpers.data: one test per trait, each on small files made on the spot."""
+import logging
 import os
+import re
 import struct
+import subprocess
 import sys
+import threading
 import time
 import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -15,9 +20,11 @@ import tifffile
 import torch
 from PIL import Image
 
-from helpers import data, datasets
-from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, split, turned, windows
+from helpers import data, datasets, files
+from helpers.data import (DataError, DataWarning, ImageFiles, load_images, load_pairs, split, subjects_of, turned,
+                          windows)
 from helpers.files import FORMATS, opened
+from helpers.files import _alone as alone
 
 LEFT_BRIGHT = np.repeat(np.uint8([[200, 200, 40, 40]]), 4, 0).repeat(4, 0).repeat(4, 1)       # 16 x 16
 
@@ -45,6 +52,11 @@ def tiff(path, a, **kw):
 
 def flat(value, side=16):
     return np.full((side, side), value, np.uint8)
+
+
+def disc_like(value, side=64):
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    return (y ** 2 + x ** 2 < side ** 2 / 9) * value
 
 
 def png(path, a, depth):
@@ -175,6 +187,187 @@ def test_only_nan_is_refused_or_left_out(tmp_path):
 
 def test_complex_numbers_are_refused(tmp_path):
     refused(tiff(tmp_path / "a.tif", np.ones((16, 16), np.complex64)), "a.tif", "complex64")
+
+
+# ---- missing pixels
+
+TERRAIN = np.add.outer(np.linspace(0, 300, 16), np.linspace(0, 700, 16)).round()                 # from 0 to 1000
+LOST = np.zeros((16, 16), bool)
+LOST[:4, 8:] = True
+
+
+def elevation(path, a, nodata, **kw):
+    """A TIFF as GDAL writes it: the value that marks missing pixels stands as text in tag 42113."""
+    return tiff(path, a, extratags=[(42113, "s", 0, nodata, False)], metadata=None, **kw)
+
+
+@pytest.mark.parametrize("dtype, value, text", [
+    ("f4", -3.4028234663852886e38, "-3.4028234663852886e+38"), ("f4", -3.4028234663852886e38, "-3.40282346638529e+38"),
+    ("f4", -3.4028234663852886e38, "-3.4e+38"), ("f4", -3.4028234663852886e38, "-1.7976931348623157e+308"),
+    ("f4", -9999, "-9999"), ("f4", -9999.9, "-9999.9"), ("f4", np.nan, "nan"), ("f4", -np.inf, "-inf"),
+    ("f4", 1e20, "1e+20"), ("f8", -1.7976931348623157e308, "-1.7976931348623157e+308"), ("i2", -32768, "-32768"),
+    ("i2", -9999, " -9999.0 "), ("u2", 65535, "65535"), ("u2", 0, "0"), ("i4", -2147483648, "-2147483648")])
+@pytest.mark.parametrize("kw", [{}, {"compression": "zlib"}, {"photometric": "miniswhite"}])
+def test_nodata_pixels_become_the_darkest_and_do_not_set_the_range(tmp_path, dtype, value, text, kw):
+    a = (TERRAIN + 100).astype(dtype)
+    want = a.copy().astype(float)
+    want[LOST], a[LOST] = np.nan, value
+    plain = load_images(tiff(tmp_path / "nan.tif", want, **kw), 16)
+    near(plain[0, 0][~LOST], torch.from_numpy((TERRAIN[~LOST] / 500 - 1) * (-1 if "photometric" in kw else 1)), 0.3)
+    path = elevation(tmp_path / "a.tif", a, text, **kw)
+    near(load_images(path, 16), plain, 1e-5)
+    near(ImageFiles(path, 16)[0][None], plain, 1e-5)
+    opened.cache_clear()
+    near(load_images(zipped(tmp_path / "a.zip", ["f/a.tif"], path.read_bytes()), 16), plain, 1e-5)
+
+
+def test_nodata_in_a_compression_that_only_pillow_reads(tmp_path):
+    a = (TERRAIN + 100).astype(np.uint16)
+    a[LOST] = 65535
+    Image.fromarray(a).save(tmp_path / "a.tif", compression="tiff_lzw", tiffinfo={42113: "65535"})
+    x = good(load_images(tmp_path / "a.tif", 16), 1)
+    assert x[0, 0, 15, 15] > 0.95 and x[0, 0, 0, 15] < -0.95
+
+
+@pytest.mark.parametrize("text", ["0", "-9999", "none", "", "65535.5", "70000"])
+def test_a_nodata_value_that_no_pixel_has_changes_nothing(tmp_path, text):
+    a = (TERRAIN + 100).astype(np.uint16)
+    want = load_images(tiff(tmp_path / "b.tif", a), 16)
+    assert (load_images(elevation(tmp_path / "a.tif", a, text), 16) == want).all()
+
+
+@pytest.mark.parametrize("tagged", ["every page", "the first page"])
+def test_nodata_in_stacks_and_bands(tmp_path, tagged):
+    """The range is that of the whole file, nodata aside; a page with nothing else is left out."""
+    a = np.stack([TERRAIN, TERRAIN + 1000, np.full((16, 16), -9999)]).astype(np.int16)
+    a[:2, LOST] = -9999
+    with tifffile.TiffWriter(tmp_path / "a.tif") as t:
+        for i, page in enumerate(a):
+            tags = [(42113, "s", 0, "-9999", False)] if i == 0 or tagged == "every page" else []
+            t.write(page, photometric="minisblack", metadata=None, extratags=tags)
+    x = skips(tmp_path / "a.tif", 2, "a.tif, page 3", "no finite number")
+    near(x[0, 0, 15, 15], 0, 0.01)
+    near(x[1, 0, 15, 15], 1, 0.01)
+    assert (x[:, 0, 0, 12] < -0.95).all()
+    a = np.dstack([TERRAIN, TERRAIN, TERRAIN]).astype(np.float32)
+    a[LOST] = -3.4e38
+    x = load_images(elevation(tmp_path / "b.tif", a, "-3.4e+38", photometric="rgb"), 16, 3)
+    near(x[0, :, 15, 15], 1)
+    near(x[0, :, 0, 12], -1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_nodata_of_eight_bits_is_black(tmp_path, mode):
+    """In a colour all bands must have the value: one at 255 is a bright red."""
+    a = np.full((16, 16), 100, np.uint8)
+    a[LOST] = 255
+    image = Image.fromarray(a)
+    if mode == "P":
+        image.putpalette([90, 90, 90] * 255 + [255, 255, 255])
+    image = image if mode in "LP" else image.convert(mode)
+    if mode.startswith("RGB"):
+        image.putpixel((0, 15), (255, 0, 0))
+    image.save(tmp_path / "a.tif", tiffinfo={42113: "255"})
+    x = load_images(tmp_path / "a.tif", 16, 3)
+    near(x[0, :, 1, 13], -1)
+    assert (x[0, 0, 8] > -0.4).all()
+    if mode.startswith("RGB"):
+        near(x[0, :, 15, 0], [1, -1, -1], 0.1)
+    a = 255 - a                                                       # white is zero: the file holds 0 for 255
+    x = load_images(elevation(tmp_path / "b.tif", a, "0", photometric="miniswhite"), 16)
+    near(x[0, 0, 1, 13], -1)
+
+
+@pytest.mark.parametrize("dtype, missing", [("u1", 255), ("i2", -9999), ("f4", -3.4e38), ("u2", 65535), ("f4", np.nan),
+                                            ("i2", -32768), ("f4", -9999)])
+@pytest.mark.parametrize("inside", [1, 2])
+@pytest.mark.parametrize("tag", [True, False])
+def test_nodata_in_masks_is_background(tmp_path, dtype, missing, inside, tag):
+    if not tag and missing > 0 or missing == 255 and inside == 2:
+        pytest.skip("without a tag 255 and 65535 are foreground")
+    m = disc(16, inside, np.dtype(dtype))
+    m[disc() > 0] = np.where(np.indices((16, 16)).sum(0) % 2, 1, inside)[disc() > 0] if dtype != "f4" else inside
+    m[0] = missing
+    path = tmp_path / "m.tif"
+    elevation(path, m, f"{missing}") if tag else tiff(path, m)
+    y = load_pairs(tiff(tmp_path / "i.tif", np.zeros((16, 16), np.uint8)), path, 16)[1]
+    assert (y[0, 0].numpy() == (disc() > 0)).all()
+
+
+def doubted(path, *words):
+    with pytest.warns(DataWarning) as caught:
+        x = load_images(path, 16)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    for word in words:
+        assert word in str(caught[0].message)
+    with pytest.warns(DataWarning, match="become nearly one grey"):
+        lazy = ImageFiles(path, 16)
+        assert (torch.stack([*lazy]) == x).all()
+    opened.cache_clear()
+    return x
+
+
+@pytest.mark.parametrize("dtype, value", [("f4", -3.4e38), ("f8", -1.79e308), ("f4", 1e38), ("f4", -9999),
+                                          ("i2", -32768), ("i2", -9999), ("i4", -99999), ("u2", 65535), ("f4", 1e20)])
+@pytest.mark.parametrize("suffix", ["tif", "npy", "npz", "png"])
+def test_values_that_look_missing_are_named(tmp_path, dtype, value, suffix):
+    if suffix == "png" and dtype != "u2":
+        pytest.skip("a PNG holds 16 bits without a sign")
+    a = (TERRAIN + 1000).astype(dtype)
+    a[LOST] = value
+    path = tmp_path / f"dem.{suffix}"
+    if suffix == "tif":
+        tiff(path, a)
+    elif suffix == "png":
+        save(path, a)
+    elif suffix == "npy":
+        np.save(path, a[None])
+    else:
+        np.savez(path, images=a[None])
+    doubted(path, f"dem.{suffix}: the value {a[0, 15]:g} lies so far", "save those as NaN", "nodata tag")
+
+
+def test_a_missing_value_in_one_page_of_many_is_named_once(tmp_path):
+    a = np.stack([TERRAIN, TERRAIN, np.full((16, 16), -9999), TERRAIN]).astype(np.int16)
+    doubted(tiff(tmp_path / "a.tif", a), "a.tif: the value -9999")
+    for i in range(200):                                              # so many that the result is kept
+        save(tmp_path / "many" / f"{i}.png", LEFT_BRIGHT)
+    b = (TERRAIN / 100 + 30000).astype(np.uint16)
+    b[LOST] = 0
+    save(tmp_path / "many" / "deep.png", b)
+    for _ in range(2):                                                # told by the cache as well
+        with pytest.warns(DataWarning, match="deep.png: the value 0 lies"):
+            load_images(tmp_path / "many", 16)
+
+
+def sky(n, width, height=60_000, side=256, background=100, noise=5):
+    """Bright spots on a dark, noisy ground: stars, or cells that glow."""
+    rng = np.random.default_rng(0)
+    a = rng.normal(background, noise, (side, side))
+    y, x = np.mgrid[:side, :side]
+    for v, u, h in zip(rng.uniform(0, side, n), rng.uniform(0, side, n), rng.uniform(0.1, 2, n)):
+        a += height * h * np.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * width ** 2))
+    return a.clip(0, 65535)
+
+
+QUIET = {"stars": sky(30, 1.5), "one star": sky(1, 2), "saturated stars": sky(20, 4, 300_000),
+         "cells": sky(12, 8, 3000),
+         "points": np.where(np.random.default_rng(0).random((256, 256)) < 0.002, 65535, sky(0, 1)),
+         "photons": np.random.default_rng(0).poisson(0.01, (256, 256)), "two values": disc_like(255) * 257,
+         "labels": np.where(disc_like(1), 1000 + np.arange(64) % 2, 0),
+         "bright cells": disc_like(900) + disc_like(1) * np.arange(64) * 1.5,
+         "terrain": np.kron(TERRAIN, np.ones((4, 4))),
+         "a black frame": np.pad(np.kron(TERRAIN, np.ones((4, 4))) + 500, 9),
+         "12 bits": np.random.default_rng(0).integers(0, 4096, (64, 64)),
+         "a scanner's frame": np.pad(2 * TERRAIN - 1000, 3, constant_values=-2000)}
+
+
+@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("dtype", ["u2", "f4", "i4"])
+def test_sparse_images_raise_no_false_alarm(tmp_path, name, dtype):
+    if dtype == "u2" and QUIET[name].min() < 0:
+        pytest.skip("negative values")
+    good(load_images(tiff(tmp_path / "a.tif", QUIET[name].astype(dtype)), 16), 1)
 
 
 # ---- kinds of pixels
@@ -341,6 +534,20 @@ def test_settings_that_make_no_sense(tmp_path, size, channels):
         load_pairs(tmp_path / "a.png", tmp_path / "a.png", 0)
 
 
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor, np.array])
+def test_whole_numbers_of_numpy_and_torch(tmp_path, whole):
+    path = save(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
+    assert (load_images(path, whole(16), whole(3)) == load_images(path, 16, 3)).all()
+    assert (ImageFiles(path, whole(16))[0] == ImageFiles(path, 16)[0]).all()
+    x = load_images(path, 64)
+    assert (windows(x, whole(2), whole(16), whole(3)) == windows(x, 2, 16, 3)).all()
+    many = torch.randn(9, 1, 4, 4)
+    assert split(many, seed=whole(3))[1].tolist() == split(many, seed=3)[1].tolist()
+    save(tmp_path / "m.png", disc(64))
+    assert (load_pairs(path, tmp_path / "m.png", whole(16))[0] == load_pairs(path, tmp_path / "m.png", 16)[0]).all()
+    assert (datasets.digits(whole(16))[0] == datasets.digits(16)[0]).all()
+
+
 # ---- folders
 
 def test_natural_order_to_the_bottom_of_a_folder(tmp_path):
@@ -395,9 +602,85 @@ def test_symbolic_links(tmp_path):
     (tmp_path / "a" / "up").symlink_to("..")
     (tmp_path / "a" / "self").symlink_to("self")
     (tmp_path / "a" / "link.png").symlink_to("a.png")
-    good(load_images(tmp_path / "a", 16), 2)                          # linked folders stay shut
+    skips(tmp_path / "a", 2, "self cannot be opened: it is a link to self")
     (tmp_path / "b").symlink_to("elsewhere")
-    good(load_images(tmp_path / "b", 16), 1)                          # unless one is named
+    good(load_images(tmp_path / "b", 16), 1)
+
+
+def linked_classes(root):
+    """AD holds files; NC is a link to a folder elsewhere, in which another link leads on."""
+    for name in ("set/AD/1.png", "elsewhere/10.png", "elsewhere/2.png", "further/3.png"):
+        save(root / name)
+    (root / "set/NC").symlink_to(root / "elsewhere")
+    (root / "elsewhere/more").symlink_to("../further")
+    return root / "set"
+
+
+def test_linked_folders_are_read(tmp_path):
+    found = linked_classes(tmp_path)
+    x, names = load_images(found, 16, names=True)
+    assert names == ["AD/1.png", "NC/2.png", "NC/10.png", "NC/more/3.png"] and len(x) == 4
+    assert ImageFiles(found, 16).names == names
+    save(tmp_path / "masks" / "AD" / "1.png", disc())
+    (tmp_path / "masks" / "NC").symlink_to(found / "NC")
+    assert len(load_pairs(found, tmp_path / "masks", 16)[0]) == 4
+
+
+def test_a_folder_linked_twice_is_read_under_both_names(tmp_path):
+    save(tmp_path / "a" / "1.png")
+    (tmp_path / "b").symlink_to("a")
+    (tmp_path / "c.png").symlink_to("a/1.png")
+    assert load_images(tmp_path, 16, names=True)[1] == ["a/1.png", "b/1.png", "c.png"]
+
+
+@pytest.mark.parametrize("target", [".", "..", "/", "../../x", "../b", "../b/back"])
+def test_links_that_lead_back_end(tmp_path, target):
+    """To the folder itself, its parent, the root, another name of it; and through a second folder."""
+    save(tmp_path / "x" / "a" / "1.png")
+    save(tmp_path / "x" / "b" / "2.png")
+    (tmp_path / "x" / "b" / "back").symlink_to("../a")
+    (tmp_path / "x" / "a" / "on").symlink_to(target)
+    names = load_images(tmp_path / "x", 16, names=True)[1]
+    assert {"a/1.png", "b/2.png", "b/back/1.png"} <= set(names) and len(names) <= 5
+
+
+def test_broken_links_to_folders_are_told(tmp_path):
+    save(tmp_path / "set" / "AD" / "1.png")
+    (tmp_path / "set" / "NC").symlink_to(tmp_path / "gone")
+    (tmp_path / "set" / ".hidden").symlink_to("gone")
+    (tmp_path / "set" / "notes.txt").symlink_to("gone.txt")           # cannot have held images
+    with pytest.warns(DataWarning) as caught:
+        assert len(load_images(tmp_path / "set", 16)) == 1
+    assert str(caught[0].message).count("\n- ") == 1
+    assert f"NC cannot be opened: it is a link to {tmp_path / 'gone'}, which is not there" in str(caught[0].message)
+    with pytest.warns(DataWarning, match="NC cannot be opened"):
+        ImageFiles(tmp_path / "set", 16)
+    (tmp_path / "set" / "AD" / "1.png").unlink()
+    refused(tmp_path / "set", "NC cannot be opened: it is a link")
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    save(tmp_path / "AD" / "1.png")
+    save(tmp_path / "NC" / "2.png")
+    listdir = os.listdir
+
+    def guarded(path):
+        if Path(path).name == "NC":
+            raise PermissionError(13, "Permission denied")
+        return listdir(path)
+    monkeypatch.setattr(os, "listdir", guarded)
+    skips(tmp_path, 1, "NC cannot be opened")
+
+
+def test_a_link_in_a_zip_is_told(tmp_path):
+    """zip -y stores the address in place of the folder."""
+    z = zipped(tmp_path / "a.zip", ["AD/1.png"])
+    with zipfile.ZipFile(z, "a") as archive:
+        for name in ("NC", "AD/2.png"):
+            link = zipfile.ZipInfo(name)
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "../elsewhere")
+    skips(z, 1, "2 left out", "a.zip/NC is a link", "a.zip/AD/2.png is a link", "Zip the files themselves")
 
 
 def test_a_broken_link_and_a_pipe(tmp_path):
@@ -453,7 +736,7 @@ STRANGE = {
     b"<?xml version='1.0'?><svg/>": "SVG",
     b"GIF89a": "damaged",
     b"hello, I am no picture": "Save it as PNG, JPEG or TIFF",
-    b"II*\0\xff\xff\xff\x7f": "no picture",
+    b"II*\0\xff\xff\xff\x7f": "no image",
     b"II*\0": "damaged",
     b"\x89PNG\r\n\x1a\n": "damaged",
     b"\xff\xd8\xff\xe0\0\x10JFIF": "damaged",
@@ -602,8 +885,8 @@ def test_zips_that_cannot_be_used(tmp_path):
     z = zipped(tmp_path / "a.zip", [f"{i}.png" for i in range(5)])
     (tmp_path / "cut.zip").write_bytes(z.read_bytes()[:-40])
     refused(tmp_path / "cut.zip", "cut.zip", "cut off", "Download it again")
-    refused(zipped(tmp_path / "b.zip", ["a.txt", "inner.zip"]), "b.zip", "holds no pictures")
-    refused(zipped(tmp_path / "c.zip", []), "c.zip", "holds no pictures")
+    refused(zipped(tmp_path / "b.zip", ["a.txt", "inner.zip"]), "b.zip", "holds no images")
+    refused(zipped(tmp_path / "c.zip", []), "c.zip", "holds no images")
 
 
 def test_a_zip_with_a_damaged_member(tmp_path):
@@ -730,7 +1013,7 @@ def test_arrays_that_cannot_be_used(tmp_path):
     np.savez(tmp_path / "d.npz", images=np.zeros((2, 8, 8, 7)))
     refused(tmp_path / "d.npz", "d.npz", "(8, 8, 7)")
     np.savez(tmp_path / "e.npz", images=np.zeros((0, 8, 8)))
-    refused(tmp_path / "e.npz", "e.npz", "no picture")
+    refused(tmp_path / "e.npz", "e.npz", "no image")
 
 
 # ---- uploads
@@ -948,15 +1231,82 @@ def test_lonely_pictures_and_masks_are_left_out_and_told(tmp_path):
         save(tmp_path / "m" / f"{k + 1}.png", disc())
     with pytest.warns(DataWarning) as caught:
         assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 3
-    for words in ("0.png has no mask", "4.png is a mask without a picture"):
+    for words in ("0.png has no mask", "4.png is a mask without an image"):
         assert words in str(caught[0].message)
+
+
+DUPLICATES = [
+    (["cella.jpg"], [], "cella.jpg and cella.png are images that go by the same name"),
+    ([], ["cella.tif"], "cella.png and cella.tif, page 1 are masks that go by the same name"),
+    (["cellb.bmp", "cella.jpg"], [], "cella.jpg and cella.png are images .* 1 more"),
+]
+
+
+@pytest.mark.parametrize("images, masks, words", DUPLICATES)
+@pytest.mark.parametrize("place", ["folders", "zips"])
+def test_a_duplicate_among_right_pairs_is_named(tmp_path, images, masks, words, place):
+    for k in "abcdefghijklmnopqrst":
+        images, masks = [*images, f"cell{k}.png"], [*masks, f"cell{k}.png"]
+    for folder, names in (("i", images), ("m", masks)):
+        for name in names:
+            save(tmp_path / folder / name, disc())
+        if place == "zips":
+            with zipfile.ZipFile(tmp_path / f"{folder}.zip", "w") as z:
+                for name in names:
+                    z.write(tmp_path / folder / name, name)
+    suffix = ".zip" if place == "zips" else ""
+    with pytest.raises(DataError) as caught:
+        load_pairs(tmp_path / f"i{suffix}", tmp_path / f"m{suffix}", 16)
+    assert re.search(words.replace("cella.", "(i.zip/|m.zip/)?cella."), str(caught.value)), caught.value
+    assert "Remove or rename all but one" in str(caught.value)
+
+
+@pytest.mark.parametrize("images, masks, words", [
+    (["IMG1.png", "img1.png"], ["img1_mask.png"], "IMG1.png and img1.png are images"),
+    (["img1.png"], ["img1_mask.png", "img1_gt.png"], "img1_gt.png and img1_mask.png are masks"),
+    (["img1.png"], ["IMG1_mask.png", "img1_mask.png"], "IMG1_mask.png and img1_mask.png are masks"),
+    (["x/img1.png", "y/img1.png", *(f"x/img{k}.png" for k in range(20, 40))],
+     ["img1_mask.png", *(f"img{k}_mask.png" for k in range(20, 40))], "x/img1.png and y/img1.png are images")])
+def test_duplicates_by_case_word_and_folder(tmp_path, images, masks, words):
+    for k in range(2, 9):
+        images, masks = [*images, f"img{k}.png"], [*masks, f"img{k}_mask.png"]
+    for folder, names in (("i", images), ("m", masks)):
+        for name in names:
+            save(tmp_path / folder / name, disc())
+    with pytest.raises(DataError, match=words):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+
+
+@pytest.mark.parametrize("mask", ["cella.png", "cella_mask.png"])
+def test_a_duplicate_of_the_only_image_is_named(tmp_path, mask):
+    save(tmp_path / "i" / "cella.jpg")
+    save(tmp_path / "i" / "cella.png")
+    save(tmp_path / "m" / mask, disc())
+    with pytest.raises(DataError, match="cella.jpg and cella.png are images that go by the same name"):
+        load_pairs(tmp_path / "i", tmp_path / "m", 16)
+
+
+@pytest.mark.parametrize("place", ["folders", "zips"])
+def test_one_of_two_with_the_same_name_fits_better(tmp_path, place):
+    """x/1.png has no mask of its own; 1.png has."""
+    save(tmp_path / "m" / "1.png", disc())
+    for name in ("1.png", "x/1.png"):
+        save(tmp_path / "i" / name)
+    if place == "zips":
+        for folder in "im":
+            with zipfile.ZipFile(tmp_path / f"{folder}.zip", "w") as z:
+                for path in sorted((tmp_path / folder).rglob("*.png")):
+                    z.write(path, path.relative_to(tmp_path / folder))
+    suffix = ".zip" if place == "zips" else ""
+    with pytest.warns(DataWarning, match="x/1.png has no mask"):
+        assert len(load_pairs(tmp_path / f"i{suffix}", tmp_path / f"m{suffix}", 16)[0]) == 1
 
 
 def test_pairs_that_do_not_match_at_all(tmp_path):
     for k in "abc":
         save(tmp_path / "i" / f"{k}.png")
         save(tmp_path / "m" / f"x{k}x.png", disc())
-    with pytest.raises(DataError, match="most of the 3 pictures have no mask among the 3.*Name each mask"):
+    with pytest.raises(DataError, match="most of the 3 images have no mask among the 3.*Name each mask"):
         load_pairs(tmp_path / "i", tmp_path / "m", 16)
 
 
@@ -970,14 +1320,14 @@ def test_a_damaged_half_takes_its_pair_along(tmp_path):
     with pytest.warns(DataWarning) as caught:
         assert len(load_pairs(tmp_path / "i", tmp_path / "m", 16)[0]) == 2
     assert len(caught) == 1
-    for words in ("2.png is damaged", "1.png is not a readable picture", "1.png has no mask"):
+    for words in ("2.png is damaged", "1.png is not a readable image", "1.png has no mask"):
         assert words in str(caught[0].message)
 
 
 def test_pairs_of_nothing(tmp_path):
     (tmp_path / "i").mkdir()
     save(tmp_path / "m" / "1.png")
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="holds no images"):
         load_pairs(tmp_path / "i", tmp_path / "m", 16)
     (tmp_path / "i" / "1.png").write_bytes(b"")
     with pytest.raises(DataError, match="1.png is empty"):
@@ -1025,12 +1375,12 @@ def test_lazy_reading_of_damaged_files(tmp_path):
     assert len(lazy) == 3
     whole = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(whole[:1000])                    # damaged after the start: seen when it is read
-    with pytest.warns(DataWarning, match="1.png is damaged.*next picture takes its place"):
+    with pytest.warns(DataWarning, match="1.png is damaged.*next image takes its place"):
         assert (lazy[1] == lazy[2]).all()
     lazy[1]                                                           # told once
     for i in (0, 2):
         (tmp_path / f"{i}.png").unlink()
-    with warnings.catch_warnings(), pytest.raises(DataError, match="none of the 3 pictures"):
+    with warnings.catch_warnings(), pytest.raises(DataError, match="none of the 3 images"):
         warnings.simplefilter("ignore")
         lazy[0]
     with pytest.raises(IndexError):
@@ -1042,6 +1392,117 @@ def test_fewer_pictures_than_a_batch(tmp_path):
         save(tmp_path / f"{i}.png")
     loader = torch.utils.data.DataLoader(ImageFiles(tmp_path, 16), batch_size=128)
     assert [len(batch) for batch in loader] == [98]
+
+
+def in_threads(f, items, n=8):
+    """f(item) of all items, in n threads that begin at once."""
+    barrier = threading.Barrier(n)
+
+    def work(k):
+        barrier.wait()
+        return [(item, f(item)) for item in items[k:] + items[:k]]
+    with ThreadPoolExecutor(n) as pool:
+        return [pair for pairs in pool.map(work, range(n)) for pair in pairs]
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "compressed", "zip of stacks", "zip of images"])
+def test_threads_read_from_one_open_file(tmp_path, kind):
+    """Two threads that ask for two pages of one file get the pages they asked for."""
+    a = np.stack([np.full((64, 64), 5 * k, np.uint8) for k in range(50)])
+    if kind == "16 bits":
+        a = a.astype(np.uint16)
+    path = tiff(tmp_path / "s.tif", a, compression="zlib" if kind == "compressed" else None)
+    if kind == "zip of stacks":
+        path = zipped(tmp_path / "a.zip", ["s.tif", "t.tif"], path.read_bytes())
+    elif kind == "zip of images":
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as z:
+            for k in range(50):
+                z.write(save(tmp_path / f"{k}.png", a[k]), f"{k}.png")
+    lazy = ImageFiles(path, 16)
+    want = [lazy[i] for i in range(len(lazy))]
+    opened.cache_clear()
+    for i, x in in_threads(lazy.__getitem__, [*range(len(lazy))]):
+        assert (x == want[i]).all(), i
+    opened.cache_clear()
+
+
+def test_threads_that_load_at_the_same_time(tmp_path):
+    for k in range(4):
+        tiff(tmp_path / f"{k}.tif", np.stack([np.full((32, 32), 60 * k + j, np.uint16) for j in range(20)]))
+    paths = [tmp_path / f"{k}.tif" for k in range(4)]
+    want = {path: load_images(path, 16) for path in paths}
+    for path, x in in_threads(lambda path: load_images(path, 16), paths, 4):
+        assert (x == want[path]).all()
+
+
+def test_a_worker_forked_while_a_thread_reads_does_not_wait(tmp_path):
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    lazy = ImageFiles(tiff(tmp_path / "s.tif", np.zeros((2, 16, 16), np.uint16)), 16)
+    held, done = threading.Event(), threading.Event()
+
+    def reads():
+        with alone():
+            held.set()
+            done.wait(20)
+    thread = threading.Thread(target=reads)
+    thread.start()
+    held.wait()
+    worker = get_context("fork").Process(target=lazy.__getitem__, args=(0,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                               # of Python 3.12: that there are threads
+        worker.start()
+    worker.join(15)
+    done.set()
+    thread.join()
+    ended = worker.exitcode
+    worker.kill()
+    assert ended == 0
+
+
+# ---- nothing global
+
+def test_an_import_leaves_the_filters_of_warnings_alone():
+    code = ("import warnings, numpy, torch.utils.data, tqdm.auto, PIL.Image\nbefore = list(warnings.filters)\n"
+            "import helpers.data, helpers.datasets\nassert list(warnings.filters) == before, warnings.filters")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(data.__file__).parents[1])
+
+
+def test_a_large_image_is_welcome_and_filters_are_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    path = save(tmp_path / "a.png")                                   # 256 pixels
+    tiff(tmp_path / "b.tif", np.zeros((2, 16, 16), np.uint8))
+    before, level = list(warnings.filters), logging.getLogger("tifffile").level
+    good(load_images(tmp_path, 16), 3)                                # a warning would be an error here
+    assert list(warnings.filters) == before and logging.getLogger("tifffile").level == level
+    refused(save(tmp_path / "c.png", flat(0, 21)), "c.png would unpack to over 400 pixels")
+    with pytest.raises(Image.DecompressionBombWarning):               # whoever else opens it is warned as ever
+        Image.open(path)
+
+
+def test_a_warning_comes_with_every_load_under_the_usual_filters(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    save(tmp_path / "b.png")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        warnings.simplefilter("default")                              # once at each line
+        for _ in range(3):
+            load_images(tmp_path, 16)
+        warnings.simplefilter("ignore", DataWarning)
+        load_images(tmp_path, 16)
+    assert [(w.category, w.filename) for w in caught] == [(DataWarning, __file__)] * 3
+
+
+def test_a_large_file_is_not_read_into_memory_for_its_name(tmp_path):
+    import tracemalloc
+    with open(tmp_path / "large.zip", "wb") as stream:
+        stream.truncate(300 * 2 ** 20)
+    tracemalloc.start()
+    name = data._fingerprint([files.ImageFile("large.zip/1.png", tmp_path / "large.zip", "1.png")], 16, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 ** 22 and len(name) == 40, peak
 
 
 # ---- split
@@ -1058,7 +1519,7 @@ def test_windows_are_squares_of_their_picture_and_say_which():
 
 
 def test_windows_that_would_be_blurred_are_refused():
-    with pytest.raises(DataError, match="pictures of 60 or more, but these have 59. Load them larger, with size=80"):
+    with pytest.raises(DataError, match="images of 60 or more, but these have 59. Load them larger, with size=80"):
         windows(torch.zeros(1, 1, 59, 59), 2, 20)
 
 
@@ -1093,7 +1554,7 @@ def test_split_is_fixed_by_its_seed_and_leaves_something_on_both_sides():
 
 def test_split_refuses(tmp_path):
     x = torch.randn(4, 1, 4, 4)
-    with pytest.raises(DataError, match="4 pictures, but 3 groups"):
+    with pytest.raises(DataError, match="4 images, but 3 groups"):
         split(x, [1, 2, 3])
     with pytest.raises(DataError, match="of one group"):
         split(x, ["a"] * 4)
@@ -1103,7 +1564,7 @@ def test_split_warns_of_copies():
     x = torch.randn(10, 1, 4, 4)
     held = split(x)[1]
     x[held[0]] = x[split(x)[0][3]]
-    with pytest.warns(DataWarning, match="1 held-out pictures are also in training"):
+    with pytest.warns(DataWarning, match="1 held-out images are also in training"):
         split(x)
 
 
@@ -1238,6 +1699,45 @@ def test_names_make_groups(tmp_path):
     assert {len(train), len(held)} == {1, 2}
 
 
+SLICES = range(100, 103)
+SUBJECTS = [
+    ([f"AD/{s}_{k}.jpeg" for s in (388206, 388207) for k in (78, 79)], ["388206"] * 2 + ["388207"] * 2),
+    ([f"AD/OAS1_{s:04}_MR{v}_mpr-{m}_{k}.jpg" for s in range(1, 5) for v in (1, 2) for m in (1, 2, 3) for k in SLICES],
+     [f"OAS1_{s:04}" for s in range(1, 5) for _ in range(18)]),
+    ([f"OAS3{s:04}_MR_d0129_{k}.png" for s in (1, 2) for k in SLICES], ["OAS30001"] * 3 + ["OAS30002"] * 3),
+    (["a/IXI174-HH-1571_+04.png", "a/IXI174-HH-1571_+10.png", "b/IXI239-HH-2296_+04.png"], ["IXI174"] * 2 + ["IXI239"]),
+    (["sub-01_slice-010.png", "sub-01_slice-011.png", "sub-02_slice-010.png"], ["sub-01"] * 2 + ["sub-02"]),
+    (["sub-01/ses-2/anat/010.png", "x.zip/sub-02/ses-1/anat/010.png"], ["sub-01", "sub-02"]),
+    (["002_S_0295_MR_12.png", "002_S_0413_MR_12.png"], ["002_S_0295", "002_S_0413"]),
+    (["AD/p7/001.png", "AD/p7/slice_002.png", "NC/p8/001.png"], ["p7", "p7", "p8"]),
+    (["2026.zip/p7/001.png", "2026.zip/p8/001.png"], ["p7", "p8"]),
+    (["patient7_slice_012.png", "patient7_slice_013.png", "patient8_slice_012.png"], ["patient7"] * 2 + ["patient8"]),
+    (["study2_p7_012.png", "study2_p7_013.png", "study2_p8_012.png"], ["study2_p7"] * 2 + ["study2_p8"]),
+    (["anna_1.png", "anna_2.png", "ben_1.png"], ["anna", "anna", "ben"]),
+    (["p7.tif, page 1", "p7.tif, page 2", "p8.tif, page 1"], ["p7", "p7", "p8"]),
+    (["training.tif, page 1", "training.tif, page 2"], ["training"] * 2),
+]
+
+
+@pytest.mark.parametrize("names, want", SUBJECTS)
+def test_subjects_are_read_from_names(names, want):
+    assert subjects_of(names) == want
+
+
+@pytest.mark.parametrize("names", [["a.png", "b.png"], ["a/100070.png", "b/100071.png"], ["img_1.png", "img_2.png"],
+                                   ["AD/AD_1.png", "AD/AD_2.png", "NC/NC_1.png"], ["p7_1.png", "other.png"],
+                                   ["a1/s1_1.png", "a2/s1_1.png"]])
+def test_names_that_tell_no_subject_are_refused(names):
+    with pytest.raises(DataError, match=f"names such as {names[0]} do not tell .* <subject>_<slice>"):
+        subjects_of(names)
+
+
+def test_names_that_tell_more_than_the_subject_are_told():
+    names = [f"{s}_{visit}_{k}.png" for s in (11, 12) for visit in (1, 2) for k in SLICES]
+    with pytest.warns(DataWarning, match="subject of 11_1_100.png is taken to be 11, .* 2 subjects"):
+        assert subjects_of(names) == ["11"] * 6 + ["12"] * 6
+
+
 @pytest.mark.parametrize("form", ["stacks", "folders"])
 def test_mitochondria(tmp_path, form):
     place = tmp_path / "Lucchi++"
@@ -1275,6 +1775,15 @@ def test_sets_that_a_person_must_fetch(tmp_path, monkeypatch):
             call()
 
 
+def test_ready_made_sets_are_found_through_links(tmp_path):
+    save(tmp_path / "elsewhere" / "train" / "images" / "1.jpg")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "set").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
+    (tmp_path / "elsewhere" / "up").symlink_to("..")
+    assert datasets.moon_mars_craters(tmp_path / "here") == tmp_path / "here" / "set" / "train" / "images"
+
+
 @pytest.mark.parametrize("below", ["craters/train/images", "images"])
 def test_moon_mars_craters(tmp_path, monkeypatch, below):
     save(tmp_path / below / "1.jpg")
@@ -1302,8 +1811,19 @@ def test_adni(tmp_path):
         datasets.adni(tmp_path)
     for file in (tmp_path / "AD_NC/test/NC").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match="NC holds no pictures"):
+    with pytest.raises(DataError, match="NC holds no images"):
         datasets.adni(tmp_path)
+
+
+def test_adni_reads_the_names_of_other_studies(tmp_path):
+    """One scan of each subject and another scan of it, in one part or, which is refused, in two."""
+    for k, folder in enumerate(["train/AD", "train/NC", "test/AD", "test/NC"]):
+        for scan in (1, 2):
+            save(tmp_path / folder / f"OAS1_{k:04}_MR1_mpr-{scan}_100.jpg")
+    assert datasets.adni(tmp_path, 16)["train"][2] == ["OAS1_0000"] * 2 + ["OAS1_0001"] * 2
+    save(tmp_path / "test" / "AD" / "OAS1_0001_MR1_mpr-3_100.jpg")
+    with pytest.raises(DataError, match="1 subjects are both in train and in test .OAS1_0001"):
+        datasets.adni(tmp_path, 16)
 
 
 def test_digits():

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from helpers import data
-from helpers.data import ImageFiles, load_images, load_pairs, split
+from helpers.data import DataWarning, ImageFiles, load_images, load_pairs, split, subjects_of
 from helpers.datasets import adni, mitochondria, moon_mars_craters
 
 ROOT = os.environ.get("COURSE_DATA")
@@ -102,6 +103,33 @@ def test_brain_slices_in_adnis_form(root):
     train, held = split(x, subjects)
     assert not {subjects[i] for i in train} & {subjects[i] for i in held}
     assert (adni(root / "mni152_adni_layout" / "AD_NC")["test"][0] == xt).all()
+
+
+@pytest.mark.parametrize("value, dtype", [(-3.4028234663852886e38, np.float32), (-32768, np.int16), (65535, np.uint16)])
+def test_elevation_of_the_moon_with_pixels_that_are_missing(root, tmp_path, value, dtype):
+    """With the tag they change nothing in the terrain around them; without it, a warning names their value."""
+    a = np.asarray(Image.open(root / "moon_gld100" / "gld100_8ppd_lat60.png"))[100:740, 200:840].astype(dtype)
+    tifffile.imwrite(tmp_path / "whole.tif", a, photometric="minisblack")
+    whole = load_images(tmp_path / "whole.tif", 64)
+    a[:100] = value
+    tifffile.imwrite(tmp_path / "part.tif", a, photometric="minisblack", extratags=[(42113, "s", 0, str(value), False)])
+    part = load_images(tmp_path / "part.tif", 64)
+    assert part[:, :, :9].max() < -0.99
+    line = np.polyfit(whole[:, :, 12:].flatten().numpy(), part[:, :, 12:].flatten().numpy(), 1)
+    assert 0.9 < line[0] < 1.5 and torch.allclose(part[:, :, 12:], line[0] * whole[:, :, 12:] + line[1], atol=0.02)
+    tifffile.imwrite(tmp_path / "untagged.tif", a, photometric="minisblack")
+    with pytest.warns(DataWarning, match="untagged.tif: the value [-+e.0-9]+ lies so far"):
+        flat = load_images(tmp_path / "untagged.tif", 64)
+    assert flat[:, :, 12:].std() < part[:, :, 12:].std() / 2
+
+
+def test_subjects_of_ixi_and_adni(root):
+    x, names = load_images(root / "brain_ixi", 64, names=True)
+    good(x, 140, 1, 64)
+    subjects = subjects_of(names)
+    assert len(set(subjects)) == 20 and all(subjects.count(subject) == 7 for subject in subjects)
+    train, held = split(x, subjects)
+    assert not {subjects[i] for i in train} & {subjects[i] for i in held}
 
 
 def test_exif_rotation(root):

@@ -21,6 +21,14 @@ def tissue():
 
 
 @pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("whole", [np.int64, torch.tensor])
+def test_whole_numbers_of_numpy_and_torch(make, whole):
+    assert torch.equal(make(whole(2), whole(32), whole(3))[0], make(2, 32, 3)[0])
+    with pytest.raises(ValueError, match="must be whole numbers, but they are 2, 32.0, 3"):
+        make(2, 32.0, 3)
+
+
+@pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("size", [32, 64, 96])
 def test_pictures_are_float32_between_minus_one_and_one(make, size):
     images = make(3, size=size).images

@@ -108,6 +108,17 @@ def test_predictions_invert_the_noising(name, each):
         torch.testing.assert_close((a.sqrt() * xt - (1 - a).sqrt() * v).float(), x0, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor])
+def test_whole_numbers_of_numpy_and_torch_are_as_exact_as_pythons(whole):
+    """alpha_bar[t] stays float64 for one t; at t = 1 float32 would lose half the digits of 1 - alpha_bar."""
+    schedule, x = Schedule(linear_beta()), torch.randn(2, 1, 4, 4)
+    a = schedule.at(whole(1), x)
+    assert a.dtype == torch.float64 and a == schedule.at(1, x)
+    assert torch.equal(schedule.q_sample(x, whole(1), x), schedule.q_sample(x, 1, x))
+    assert schedule.timesteps(whole(5), whole(100)) == schedule.timesteps(5, 100)
+    assert torch.equal(linear_beta(whole(10)), linear_beta(10)) and torch.equal(cosine_beta(whole(10)), cosine_beta(10))
+
+
 def test_each_picture_gets_its_own_t():
     s, x0, eps = Schedule(linear_beta()), torch.ones(3, 2, 1, 1), torch.zeros(3, 2, 1, 1)
     out = s.q_sample(x0, torch.tensor([0, 500, 1000]), eps)

@@ -22,7 +22,7 @@ def cells(n, size=64, seed=0):
     n images of size × size pixels, 16 cut at random places from each slice, which is four times as wide. Images of
     one slice overlap and share its stain and grain: split into training and test by slice, never by image.
     """
-    check(n, size, seed)
+    n, size, seed = check(n, size, seed)
     images, masks = [], []
     for i in range(math.ceil(n / 16)):
         rng = np.random.default_rng([seed, i])

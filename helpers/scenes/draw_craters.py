@@ -28,7 +28,7 @@ def craters(n, size=64, seed=0, varied=False):
     varied: as mixed as photographs are: light from anywhere, high or low; up to 24 craters, one may fill the image;
     dunes, central peaks, rays, stains, haze, and each image with its own contrast.
     """
-    check(n, size, seed)
+    n, size, seed = check(n, size, seed)
     chunks = [_crater_chunk(np.random.default_rng([seed, i]), CHUNK, size, varied) for i in range(math.ceil(n / CHUNK))]
     return Craters(*(torch.cat(parts)[:n] for parts in zip(*chunks)))
 

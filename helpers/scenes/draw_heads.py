@@ -22,7 +22,7 @@ def heads(n, size=64, seed=0):
     n images of size × size pixels, front at the top; 6 slices a subject, from the level of the deep nuclei upward.
     Subjects alternate between the groups. A subject's slices resemble each other: split by subject, never by image.
     """
-    check(n, size, seed)
+    n, size, seed = check(n, size, seed)
     subjects = torch.arange(n) // 6
     drawn = [_head(np.random.default_rng([seed, i]), i % 2, size) for i in range(math.ceil(n / 6))]
     return Heads(torch.cat(drawn)[:n, None], subjects % 2, subjects)

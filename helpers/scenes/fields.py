@@ -1,5 +1,6 @@
 """What all scenes draw with: random fields, uniform numbers, one thread, and the check of their settings."""
 import contextlib
+import operator
 
 import numpy as np
 import torch
@@ -35,10 +36,15 @@ def uniform(rng, low, high, *shape):
 
 
 def check(n, size, seed):
-    """ValueError where these settings make no image."""
+    """The three settings as Python's integers; ValueError where they make no image."""
+    try:
+        n, size, seed = (operator.index(value) for value in (n, size, seed))
+    except TypeError:
+        raise ValueError(f"n, size and seed must be whole numbers, but they are {n!r}, {size!r}, {seed!r}.") from None
     if n < 1:
         raise ValueError(f"n is the number of images and must be at least 1, but it is {n}: ask for 1 or more.")
     if size < 16 or size % 4:
         raise ValueError(f"size is the image's width in pixels, but it is {size}: choose a multiple of 4 from 16 up.")
     if seed < 0:
         raise ValueError(f"seed must not be negative, but it is {seed}: choose 0, 1, 2, …")
+    return n, size, seed
