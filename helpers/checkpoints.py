@@ -38,10 +38,15 @@ def read_safetensors(path, *needed):
                          f"({type(error).__name__}: {error}): train anew, or fetch the file again.") from None
 
 
-def save_weights(path, model, **about):
-    """Write model's weights in half precision; its architecture and about (data, target, ...) stand in the header."""
+def save_weights(path, model, replaces=None, **about):
+    """Write model's weights in half precision; its architecture and about (data, target, ...) stand in the header.
+
+    replaces: the checkpoint of the finished training; it is removed once the weights are written.
+    """
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     write_safetensors(path, weights, {"architecture": model.config, **about})
+    if replaces is not None:
+        Path(replaces).unlink(missing_ok=True)
 
 
 def load_weights(path, network):

@@ -276,6 +276,56 @@ def split(images, groups=None, heldout=0.2, seed=0):
     return torch.tensor(train), torch.tensor(held)
 
 
+def training_images(path, size, channels=1, crops=1, seed=0):
+    """(images, names): what notebook 03 makes of path, (N * crops, channels, size, size), and the names of N images.
+
+    crops: 1 takes each image whole; more, so many random crops of each, those of an image in a row.
+    """
+    if crops == 1:
+        return load_images(path, size, channels, names=True)
+    images, names = load_images(path, 4 * size, channels, names=True)
+    return windows(images, crops, size, seed), names
+
+
+def trained_and_held_out(path, about, least=0):
+    """(trained, held_out): the images at path as a network saw them in training, and those of the held-out files.
+
+    Both are (N, C, size, size).  about: the header of its weights, in which notebook 03 names what it held out.
+    Held-out images that equal a training image are dropped.  Where fewer than least remain (helpers.run holds none
+    out), held_out is all images, and a DataWarning says so.  DataError: path no longer holds the training's images.
+    """
+    crops, names_out = about.get("crops", 1), about.get("held_out", [])
+    images, names = training_images(path, about["size"], about["channels"], crops, about.get("seed", 0))
+    n = len(names) - len(names_out)
+    if (about.get("images", len(names)), names_out) != (len(names), names[max(n, 0):]):
+        raise DataError(f"{path} has changed since the network was trained: it holds {len(names)} images, then it held "
+                        f"{about.get('images')}. Put the files back as they were, or train anew in notebook 03.")
+    whole = images if crops == 1 else load_images(path, about["size"], about["channels"])
+    known = {x.numpy().tobytes() for x in whole[:n]}
+    out = [i for i in range(n, len(names)) if whole[i].numpy().tobytes() not in known]
+    held_out = images[[i * crops + k for i in out for k in range(crops)]]
+    if len(held_out) < least:
+        warnings.warn(f"{len(held_out)} held-out images of {path} are known, and {least} are needed. So all are taken, "
+                      "also those that the network was trained on: what is measured looks better than it is.",
+                      DataWarning, stacklevel=2)
+        held_out = images
+    return images[:n * crops], held_out
+
+
+def unseen(images, path, about):
+    """Indices, a list, of those images (M, C, size, size) that equal none of the network's training images at path.
+
+    about: the header of its weights.  Where there is none, all indices, and a DataWarning says so.
+    """
+    trained, _ = trained_and_held_out(path, about | {"crops": 1})       # whole images, even if it saw random crops
+    known = {x.numpy().tobytes() for x in trained}
+    new = [i for i, x in enumerate(images) if x.numpy().tobytes() not in known]
+    if not new:
+        warnings.warn("the network was trained on these images: what follows looks better than on new ones.",
+                      DataWarning, stacklevel=2)
+    return new or list(range(len(images)))
+
+
 def _fingerprint(found, *settings):
     """A name for this content under these settings, read by this code."""
     code = Path(__file__).read_bytes() + Path(files.__file__).read_bytes()
