@@ -23,7 +23,7 @@ from nbconvert import HTMLExporter
 
 ROOT = Path(__file__).resolve().parent.parent
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"}}
+            "language_info": {"name": "python", "file_extension": ".py", "nbconvert_exporter": "python"}}
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}      # Colab's word for it, and JupyterLab's
 PAGE = """{% extends "lab/index.html.j2" %}
 {% block html_head_js_requirejs %}{% endblock %}
@@ -41,7 +41,7 @@ def clean(notebook):
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        folded = FOLDED if "solution" in tags else {}
+        folded = FOLDED if {"setup", "solution"} & set(tags) else {}
         cell.metadata = nbformat.from_dict(folded | ({"tags": tags} if tags else {}))
         for output in cell.get("outputs", []):
             if "metadata" in output:
