@@ -15,7 +15,8 @@ import torch
 from benchmarks.common import at_least, at_most, draw, interval, load, note, verdict
 from helpers import env, plot
 from helpers import run as training
-from helpers.data import load_images, split, windows
+from helpers.data import load_images, windows
+from helpers.splits import split
 from helpers.metrics import Judge, features, find_craters, kid, nearest
 from helpers.checkpoints import load_weights, write_safetensors
 

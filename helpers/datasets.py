@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from helpers import data
-from helpers.data import DataError, load_images, subjects_of
+from helpers.data import DataError, load_images
+from helpers.splits import subjects_of
 from helpers.files import folders
 
 HERE = Path(__file__).parents[1] / "data"                              # sets lie in data/cache, which git ignores
@@ -65,7 +66,7 @@ def adni(root, size=64):
     """Brain slices, AD_NC/{train,test}/{AD,NC}/<subject>_<slice>.jpeg: {"train": (x, y, subjects), "test": likewise}.
 
     x: (N, 1, size, size), float32 in [-1, 1]; y: (N,), 1 for AD, 0 for NC; subjects: N strings, the groups for split(),
-    read from the names by data.subjects_of.
+    read from the names by splits.subjects_of.
     ADNI gives the data to applicants only, and nobody may pass it on. Raises DataError if a part is missing or if a
     subject is both in train and in test.
     """

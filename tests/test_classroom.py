@@ -86,7 +86,7 @@ def test_the_instructor_gets_answers_that_are_right_and_what_the_checks_know(pag
     nbformat.validate(made)
     assert len({cell.id for cell in made.cells}) == len(made.cells)
     for cell, after in zip(made.cells, made.cells[1:]):
-        assert not cell.metadata.get("jupyter")
+        assert not cell.metadata.get("jupyter") or "setup" in cell.metadata.tags
         if classroom.tagged(cell, "exercise"):
             name = re.search(r"check\.(\w+)\(my_\w+\)\Z", cell.source)[1]
             assert cell.outputs[0].data["text/plain"].startswith(f"{name}: right.")
@@ -339,7 +339,9 @@ scope = {"__name__": "__main__"}
 for cell in json.load(open(sys.argv[1], encoding="utf8"))["cells"]:
     if cell["cell_type"] == "code":
         exec(compile("".join(cell["source"]), "cell", "exec"), scope)
-print("ran", scope["root"])
+from pathlib import Path
+import helpers
+print("ran", Path(helpers.__file__).parent.parent)
 """
 
 

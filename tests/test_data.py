@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from helpers import data, datasets, files
-from helpers.data import (DataError, DataWarning, ImageFiles, load_images, load_pairs, split, subjects_of, turned,
-                          windows)
+from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, turned, windows
+from helpers.splits import split, subjects_of
 from helpers.files import FORMATS, opened
 from helpers.files import _alone as alone
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from helpers import data
-from helpers.data import DataWarning, ImageFiles, load_images, load_pairs, split, subjects_of
+from helpers.data import DataWarning, ImageFiles, load_images, load_pairs
+from helpers.splits import split, subjects_of
 from helpers.datasets import adni, mitochondria, moon_mars_craters
 
 ROOT = os.environ.get("COURSE_DATA")

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from nbconvert.exporters import ScriptExporter
 from nbformat.v4 import new_output
 
+from helpers import scenes
 from helpers.check import EXERCISES
 from helpers.check.zoo import ZOO
 from tools.authoring import address, clean
@@ -78,7 +81,7 @@ def problems(path):
         if run == 3:
             found.append(f"cell {cell.execution_count} is the third code cell in a row without a word")
         long = cell.cell_type == "code" and len(cell.source.splitlines()) > 20
-        if long and "setup" not in cell.metadata.get("tags", []):
+        if long:
             found.append(f"cell {cell.execution_count} is longer than 20 lines")
     return found
 
@@ -95,7 +98,9 @@ def test_opening(path):
     assert re.match(rf"# {path.stem[:2]} \S", notebook.cells[0].source)
     assert address.badge(path.name) in notebook.cells[0].source
     assert re.search(r"Time: about [\d½]+ minutes?|Time: under a minute", notebook.cells[0].source)
-    assert [cell.source for cell in tagged(cells, "setup")] == [address.setup_cell()], "run `make address`"
+    (setup,) = tagged(cells, "setup")
+    assert setup.source == address.setup_cell(), "run `make address`"
+    assert setup.metadata.cellView == "form" and setup.metadata.jupyter.source_hidden
     (settings,) = tagged(cells, "parameters")
     for line in ast.parse(settings.source).body:
         assert isinstance(line, ast.Assign), f"line {line.lineno} of the settings is not a plain assignment"
@@ -209,8 +214,9 @@ def test_the_address_stands_in_one_place():
 
 def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
     """Everything that names owner, repository or branch is stamped, where the course has another address."""
-    old, files = address.course(), ["pyproject.toml", "README.md", "CITATION.cff", "tools/authoring/setup_cell.txt",
-                                    ".github/workflows/site.yml", *(f"notebooks/{path.name}" for path in PAGES)]
+    cells = ["tools/authoring/setup_cell.txt", "tools/authoring/setup_cell_without_address.txt"]
+    old, files = address.course(), ["pyproject.toml", "README.md", "CITATION.cff", *cells, ".github/workflows/site.yml",
+                                    *(f"notebooks/{path.name}" for path in PAGES)]
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -219,11 +225,12 @@ def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
         f'branch = "{old["branch"]}"', 'branch = "trunk"'), encoding="utf8")
     monkeypatch.setattr(address, "ROOT", tmp_path)
     address.stamp()
-    for name in set(files) - {"tools/authoring/setup_cell.txt"}:             # the pattern of what is stamped
+    for name in set(files) - set(cells):                           # the patterns of what is stamped
         text = (tmp_path / name).read_text(encoding="utf8")
         assert old["repository"] not in text and ("ada/noise" in text or name.endswith(".yml")), name
         assert not re.search(rf"(blob|noise|--branch|branches:)[\\\", /[]+{old['branch']}\b", text), name
         assert "trunk" in text or name.endswith(".cff"), name
+        assert f"-b {old['release']} https://github.com/ada/noise" in text or not name.startswith("notebooks/")
     assert "cd noise" in (tmp_path / "README.md").read_text(encoding="utf8")
 
 
@@ -248,3 +255,33 @@ def test_exercises_stand_where_their_tables_say(path):
             assert open_, "a solution without an exercise"
             open_ = []
     assert sorted(found) == sorted(name for name, e in (EXERCISES | ZOO).items() if e.page == path.stem[:2])
+
+
+def script(path):
+    """What `jupyter nbconvert --to script` makes of the notebook at path."""
+    body, resources = ScriptExporter().from_notebook_node(load(path)[0])
+    assert resources["output_extension"] == ".py"
+    return body
+
+
+@pages
+def test_a_notebook_becomes_a_python_script(path):
+    text = script(path)
+    compile(text, path.stem, "exec")
+    assert "get_ipython" not in text                           # plain Python has none
+
+
+def test_the_script_of_03_trains_without_a_notebook(tmp_path):
+    """Up to its first samples, on twelve small images."""
+    raw = ((scenes.craters(12, 16, seed=9).images[:, 0] + 1) * 127.5).byte().numpy()
+    np.savez(tmp_path / "few.npz", images=raw)
+    text = script(ROOT / "notebooks" / "03_training.ipynb").partition("# ## A longer training")[0]
+    for name, value in dict(data="few.npz", size=16, minutes=0.01).items():
+        text = re.sub(rf"(?m)^{name} = .*$", f"{name} = {value!r}", text, count=1)
+    (tmp_path / "training.py").write_text(text, encoding="utf8")
+    (tmp_path / "craters-from-noise").symlink_to(ROOT)         # where the set-up cell looks
+    there = dict(COURSE_CHECKPOINTS=str(tmp_path), MPLBACKEND="Agg", OMP_NUM_THREADS="1")
+    end = subprocess.run([sys.executable, "training.py"], cwd=tmp_path, capture_output=True, text=True,
+                         env=os.environ | there)
+    assert end.returncode == 0, end.stderr
+    assert list(tmp_path.glob("few-*-16x16x1.safetensors")) and not list(tmp_path.glob("*.checkpoint"))

@@ -15,7 +15,7 @@ STACK = DATA / "nuclei_stack"
 TRAINING = STACK / "training.tif", STACK / "training_groundtruth.tif"
 TESTING = STACK / "testing.tif", STACK / "testing_groundtruth.tif"
 CASES = {                                                      # the most telling first: time may not last for all
-    "03-craters": ("03_training", dict(data=DATA / "craters_98/images", cuts=20, minutes=0.3)),
+    "03-craters": ("03_training", dict(data=DATA / "craters_98/images", crops=20, minutes=0.3)),
     "04-craters": ("04_reverse_sampling", dict(data=DATA / "craters_98/images")),
     "05-photograph": ("05_denoise_your_image", dict(data=DATA / "exif_mit/Portrait_6.jpg", channels=3, samples=64)),
     "07-mni": ("07_brain_slices_ddim", dict(data=DATA / "mni152_adni_layout", turns=0, minutes=0.5)),

@@ -78,7 +78,7 @@ def begun(tmp_path, **settings):
 
 
 def test_few_photographs_are_cut_and_begin_from_rendered_ground(tmp_path):
-    names = begun(tmp_path, cuts=10)
+    names = begun(tmp_path, crops=10)
     assert names["pictures"].shape == (120, 1, 64, 64) and len(names["held_out"]) == 20      # of two photographs, whole
     known, _ = load_weights(env.WEIGHTS / "ground64.safetensors", UNet)
     assert all(torch.equal(a.cpu(), b) for a, b in zip(names["model"].parameters(), known.parameters()))

@@ -28,10 +28,11 @@ COURSE = HELPERS | modules("tools") | modules("benchmarks")
 LAYERS = [
     ["schedule", "unet", "samplers", "metrics", "optim", "checkpoints", "scenes", "plot", "files", "env"],
     ["train", "data", "widgets"],
+    ["splits"],
     ["datasets", "check"],
     ["report", "run"],
 ]
-STRICTER = {"train": {"optim", "checkpoints"}, "data": {"files"}, "widgets": {"plot"}, "datasets": {"data"}}
+STRICTER = {"train": {"optim", "checkpoints"}, "data": {"files"}, "widgets": {"plot"}}
 
 
 def imported(source):

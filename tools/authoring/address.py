@@ -18,10 +18,17 @@ def course():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["course"]
 
 
-def setup_cell():
-    """The set-up cell that all notebooks share."""
-    text = (ROOT / "tools" / "authoring" / "setup_cell.txt").read_text(encoding="utf8").strip()
-    return text.replace("{repository}", course()["repository"]).replace("{branch}", course()["branch"])
+def setup_cell(address=None):
+    """The set-up cell that all notebooks share; it fetches the course's release from an address, by default its own.
+
+    As long as the owner is the placeholder OWNER, whoever takes that name on GitHub could have learners run his code.
+    So the cell then fetches nothing.
+    """
+    address = address or f"https://github.com/{course()['repository']}"
+    kind = "setup_cell_without_address" if "/OWNER/" in address else "setup_cell"
+    text = (ROOT / "tools" / "authoring" / f"{kind}.txt").read_text(encoding="utf8").strip()
+    values = {"address": address, "name": address.rpartition("/")[2], "release": course()["release"]}
+    return re.sub(r"\{(address|name|release)\}", lambda match: values[match[1]], text)
 
 
 def badge(name):

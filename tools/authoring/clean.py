@@ -10,7 +10,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
 METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"}}
+            "language_info": {"name": "python", "file_extension": ".py", "nbconvert_exporter": "python"}}
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}      # Colab's word for it, and JupyterLab's
 
 
@@ -20,7 +20,7 @@ def clean(notebook):
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        folded = FOLDED if "solution" in tags else {}
+        folded = FOLDED if {"setup", "solution"} & set(tags) else {}
         cell.metadata = nbformat.from_dict(folded | ({"tags": tags} if tags else {}))
         for output in cell.get("outputs", []):
             if "metadata" in output:
