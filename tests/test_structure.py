@@ -26,7 +26,7 @@ COURSE = HELPERS | modules("tools") | modules("benchmarks")
 
 # A helper imports from the layers below its own, and from its own package if it is in one.  All else is a library.
 LAYERS = [
-    ["schedule", "unet", "samplers", "metrics", "optim", "checkpoints", "scenes", "plot", "files", "env"],
+    ["schedule", "unet", "samplers", "metrics", "optim", "checkpoints", "scenes", "plot", "files", "env", "setup_course"],
     ["train", "data", "widgets"],
     ["splits"],
     ["datasets", "check"],
