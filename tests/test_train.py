@@ -16,11 +16,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from helpers import checkpoints, optim, train
+from helpers import optim, train
 from helpers.schedule import Schedule, linear_beta
 from helpers.checkpoints import load_checkpoint, load_weights, read_safetensors, save_weights, write_safetensors
 from helpers.train import diffusion_loss, drop_labels, ema_update, fit, learning_rate
@@ -220,7 +220,7 @@ def clock(monkeypatch):
 def test_minutes_are_minutes_also_after_a_stop(monkeypatch, tmp_path):
     clock(monkeypatch)
     whole = small(tmp_path / "whole", steps=None, minutes=0.05)[2]
-    assert 8 <= len(whole) <= 10                                       # 3 s, three looks at the clock a step
+    assert 29 <= len(whole) <= 31                                      # 3 s, one look at the clock a step
     clock(monkeypatch)
     path = interrupted(tmp_path / "a", steps=None, minutes=0.05)
     spent = read_safetensors(path)[1]["elapsed"]
@@ -266,7 +266,7 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(at, tmp_path):
     resumed = small(path, loss_fn=watching("stopped"))
     assert_same(resumed, undisturbed)
     assert all(torch.equal(a, b) for a, b in zip(seen["undisturbed"], seen["stopped"], strict=True))
-    assert list(path.parent.iterdir()) == []                           # removed at the end
+    assert list(path.parent.iterdir()) == [path]                       # for save_weights(..., replaces=path) to delete
 
 
 def test_stopped_again_and_again(tmp_path):
@@ -290,8 +290,8 @@ def test_checkpoint_holds_everything(tmp_path):
     net = UNet(channels=(8,), attend=False)
     average = torch.optim.swa_utils.AveragedModel(net)
     optimizer = optim.Muon(net.parameters())
-    step, elapsed, losses = load_checkpoint(path, net, average, optimizer, made_with)
-    assert step == about["step"] == len(losses) and elapsed == about["elapsed"]
+    losses, header = load_checkpoint(path, net, average, optimizer, made_with)
+    assert header == about and about["step"] == len(losses)
     assert all(torch.equal(v, tensors[f"net.{k}"]) for k, v in net.state_dict().items())
     assert all(torch.equal(v, tensors[f"average.{k}"]) for k, v in average.state_dict().items())
     for i, memory in optimizer.state_dict()["state"].items():
@@ -353,15 +353,15 @@ def test_a_save_that_fails_leaves_the_last_one(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     write_safetensors(path, {"a": torch.ones(1000)}, {"n": 1})
 
-    def full_disk(tensors, filename, metadata):
-        Path(filename).write_bytes(save(tensors, metadata)[:700])
+    def full_disk(file):
+        os.ftruncate(file, 700)
         raise OSError("No space left on device")
-    monkeypatch.setattr(train, "save_file", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         write_safetensors(path, {"a": torch.zeros(1000)}, {"n": 2})
     assert read_safetensors(path)[1] == {"n": 1}
     monkeypatch.undo()
-    write_safetensors(path, {"a": torch.zeros(1000)}, {"n": 3})        # what lies about from the failure is no matter
+    write_safetensors(path, {"a": torch.zeros(1000)}, {"n": 3})
     assert read_safetensors(path)[1] == {"n": 3} and list(tmp_path.iterdir()) == [path]
 
 
@@ -402,8 +402,7 @@ def test_a_loss_of_nan_stops_with_a_sentence_and_the_last_good_state(kind, tmp_p
     with pytest.raises(ArithmeticError, match="choose a smaller lr than 0.001") as error:
         small(path, loss_fn=turns_bad(7, kind))
     step = 8 if kind == "gradient" else 7                              # the loss after the spoilt step shows it
-    rate = learning_rate((step - 1) / 12, step - 1, 1e-3)
-    assert f"at step {step}, with the learning rate at {rate:.2g}" in str(error.value)
+    assert f"at step {step}: " in str(error.value)
     assert f"{path} holds the last good state" in str(error.value) and "\n" not in str(error.value)
     tensors, about = read_safetensors(path)
     assert about["step"] in (5, 6) and len(tensors["losses"]) == about["step"]
@@ -452,24 +451,21 @@ def life(checkpoint, result, line, tear, steps):
     """One run of fit, from a checkpoint if there is one.  tear: (n, share), die in save n with that share written."""
     torch.set_num_threads(1)
     train.tqdm.set_lock(threading.RLock())                             # tqdm's own would be left behind by the killed
-    os.fsync = lambda file: None                                       # slow, and only a power cut would tell
     saves = []
 
-    def torn(tensors, filename, metadata):
+    def torn(file):
         saves.append(1)
-        if len(saves) < tear[0]:
-            return save_file(tensors, filename, metadata)
-        data = save(tensors, metadata)
-        with open(filename, "wb") as file:
-            file.write(data[:int(len(data) * tear[1])])
-        os.kill(os.getpid(), signal.SIGKILL)
-    checkpoints.save_file = torn if tear else save_file
+        if len(saves) == tear[0]:
+            os.ftruncate(file, int(os.fstat(file).st_size * tear[1]))
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.fsync = torn if tear else lambda file: None                     # else slow, and only a power cut would tell
     line.send("ready")
     model, average, losses = small(checkpoint, steps=steps)
-    checkpoints.save_file = save_file
+    os.fsync = lambda file: None
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     write_safetensors(result, tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}, {})
+    checkpoint.unlink()                                                # as save_weights(..., replaces=checkpoint) does
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
