@@ -53,10 +53,11 @@ class RunningAverage(AveragedModel):
     def update_parameters(self, model):
         """Move the average towards model's weights, by multi_avg_fn; the first time, copy them.  Buffers are copied."""
         ours, theirs = list(self.module.parameters()), list(model.parameters())
-        if self.n_averaged == 0:
+        n = int(self.n_averaged)
+        if n == 0:
             torch._foreach_copy_(ours, theirs)
         else:
-            self.multi_avg_fn(ours, theirs, self.n_averaged)
+            self.multi_avg_fn(ours, theirs, n)
         for mine, its in zip(self.module.buffers(), model.buffers(), strict=True):
             mine.copy_(its)
         self.n_averaged += 1
