@@ -1,10 +1,10 @@
 """On a busy machine: does a training over minutes find the fastest number of threads?
 
-    python -m benchmarks.threads                               # two to three minutes; exits with 1 where the bar is missed
+    python -m benchmarks.threads                               # two to three minutes; exit code 1: the bar is missed
 
-A child process keeps one core busy. Rounds of trainings take turns, so that other load meets all alike: fit over
-minutes, left to itself, and fit over steps with each fixed number of threads. The figure is the median rate of the first
-over the best median of the others, in images a second; the bar is 0.8.
+A child process keeps one core busy. Trainings take turns in rounds, so that other load meets all alike: fit over
+minutes, left to itself, and fit over steps with each fixed number of threads. The figure is the median rate of the
+first over the best median of the others, in images a second; the bar is 0.8.
 """
 import argparse
 import contextlib

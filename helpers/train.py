@@ -175,7 +175,7 @@ class Span:
             return rate
         begun, before, old = self.joint
         rise = min(1, max((step - begun + 1) / RISE, 20 * (done - before) / (1 - before)))
-        return old + rise * (rate - old)
+        return rise * rate + (1 - rise) * old
 
 
 class Losses(Sequence):
