@@ -218,9 +218,10 @@ def _lock(file):
     return True
 
 
-def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_with):
+def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_with, **more):
     """Write all that fit needs to go on: weights, their average, the optimiser's memory, the losses, the clock.
 
+    more: what else fit wants in the header (the length of the training, the state of a GradScaler)
     Where it cannot be written, the last checkpoint stays, and a warning says so once: the training is worth more.
     """
     state = optimizer.state_dict()["state"]
@@ -228,7 +229,7 @@ def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_w
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     tensors |= {f"optimizer.{i}.{k}": v for i, memory in state.items() for k, v in memory.items()}
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    about = dict(format=FORMAT, step=step, elapsed=elapsed, made_with=made_with)
+    about = dict(format=FORMAT, step=step, elapsed=elapsed, made_with=made_with, **more)
     try:
         write_safetensors(path, tensors, about)
     except OSError as error:
@@ -240,7 +241,7 @@ def save_checkpoint(path, net, average, optimizer, step, elapsed, losses, made_w
 
 
 def load_checkpoint(path, net, average, optimizer, made_with):
-    """Restore what save_checkpoint wrote; give (step, elapsed, losses).
+    """Restore what save_checkpoint wrote; give (losses, header).
 
     ValueError, before anything is changed: other settings or another version of the code made it.
     """
@@ -268,7 +269,7 @@ def load_checkpoint(path, net, average, optimizer, made_with):
         same = tensor.shape == like.shape
         memory.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if same else tensor
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
-    return about["step"], about["elapsed"], tensors["losses"].tolist()
+    return tensors["losses"].tolist(), about
 
 
 def _short(value):

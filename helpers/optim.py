@@ -1,5 +1,6 @@
-"""Muon: steps along orthogonal matrices for what is a matrix, AdamW for the rest."""
+"""Muon, steps along orthogonal matrices, with AdamW for what is no matrix; and a running average of weights."""
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 
 def orthogonal(matrix, rounds=5):
@@ -19,6 +20,12 @@ class Muon(torch.optim.AdamW):
     is that of AdamW's usual steps (Liu et al. 2025, section 2.2): one learning rate suits both.
     """
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        # A fused AdamW tells torch's GradScaler that it leaves out a step itself where fp16 gradients overflowed. Only
+        # its own kernel does so, the matrices would become NaN: let the scaler leave out the whole step.
+        self._step_supports_amp_scaling = False
+
     @torch.no_grad()
     def step(self, closure=None):
         """One step for every parameter that has a gradient."""
@@ -34,3 +41,23 @@ class Muon(torch.optim.AdamW):
                 p.add_(move.reshape(p.shape), alpha=-0.2 * group["lr"] * max(move.shape) ** 0.5)
                 p.grad = None                                  # AdamW leaves alone what has no gradient
         return super().step(closure)
+
+
+class RunningAverage(AveragedModel):
+    """torch's running average of a model's weights, in .module, updated without waiting for a GPU.
+
+    torch moves the number of updates to the GPU and asks for it again, at every step; here it stays on the CPU.
+    """
+
+    @torch.no_grad()
+    def update_parameters(self, model):
+        """Move the average towards model's weights, by multi_avg_fn; the first time, copy them.  Buffers are copied."""
+        ours, theirs = list(self.module.parameters()), list(model.parameters())
+        n = int(self.n_averaged)
+        if n == 0:
+            torch._foreach_copy_(ours, theirs)
+        else:
+            self.multi_avg_fn(ours, theirs, n)
+        for mine, its in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(its)
+        self.n_averaged += 1

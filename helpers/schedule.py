@@ -41,13 +41,16 @@ class Schedule:
         self.beta = F.pad(beta, (1, 0))                        # (T + 1,), beta[0] = 0
         self.alpha = 1 - self.beta
         self.alpha_bar = self.alpha.cumprod(0)                 # Ho et al. 2020, below eq. 4
+        self.copies = {}                                       # device: alpha_bar as float32 there, see at()
 
     def at(self, t, x):
         """alpha_bar[t] for one whole number t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
         if torch.as_tensor(t).ndim == 0:                       # Python's, NumPy's or torch's
             a = self.alpha_bar[operator.index(t)]              # a float64 scalar: 1 - a stays exact near t = 0
             return a.float().to(x.device) if x.device.type == "mps" else a     # Apple's GPUs know no float64
-        return self.alpha_bar.float().to(x.device)[t].reshape(-1, *[1] * (x.ndim - 1))
+        if x.device not in self.copies:                        # once: to copy it at every step is to wait for a GPU
+            self.copies[x.device] = self.alpha_bar.float().to(x.device)
+        return self.copies[x.device][t].reshape(-1, *[1] * (x.ndim - 1))
 
     def q_sample(self, x0, t, eps=None):
         """Draw x_t ~ q(x_t | x_0), in one jump (Ho et al. 2020, eq. 4).  x0, eps: (B, C, H, W)."""

@@ -8,8 +8,11 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,18 +21,27 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import TensorDataset
 
 from helpers import optim, train
+from helpers.check.engine import unchanged
 from helpers.schedule import Schedule, linear_beta
 from helpers.checkpoints import load_checkpoint, load_weights, read_safetensors, save_weights, write_safetensors
+from helpers.randomness import random_states_kept
 from helpers.train import diffusion_loss, drop_labels, ema_update, fit, learning_rate
 from helpers.unet import UNet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "full_length")
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = int(os.environ.get("KILLS", 6))
 SCHEDULE = Schedule(linear_beta(100))
+
+
+@pytest.fixture
+def full_length(monkeypatch):
+    """What is tested here is not shortened by a variable that CI sets."""
+    monkeypatch.delenv("COURSE_TRAINING", raising=False)
 
 
 def loss_fn(model, x0):
@@ -220,7 +232,7 @@ def clock(monkeypatch):
 def test_minutes_are_minutes_also_after_a_stop(monkeypatch, tmp_path):
     clock(monkeypatch)
     whole = small(tmp_path / "whole", steps=None, minutes=0.05)[2]
-    assert 8 <= len(whole) <= 10                                       # 3 s, three looks at the clock a step
+    assert 29 <= len(whole) <= 31                                      # 3 s, one look at the clock a step
     clock(monkeypatch)
     path = interrupted(tmp_path / "a", steps=None, minutes=0.05)
     spent = read_safetensors(path)[1]["elapsed"]
@@ -266,7 +278,161 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(at, tmp_path):
     resumed = small(path, loss_fn=watching("stopped"))
     assert_same(resumed, undisturbed)
     assert all(torch.equal(a, b) for a, b in zip(seen["undisturbed"], seen["stopped"], strict=True))
-    assert list(path.parent.iterdir()) == []                           # removed at the end
+    assert list(path.parent.iterdir()) == [path]                       # for save_weights(..., replaces=path) to delete
+
+
+def test_a_finished_checkpoint_gives_its_state_at_once(tmp_path):
+    path, calls, seen = tmp_path / "run.checkpoint", [], []
+    first = small(path)
+    written = path.stat().st_mtime_ns
+
+    def counted(model, x0):
+        calls.append(1)
+        return loss_fn(model, x0)
+    again = small(path, loss_fn=counted, watch=lambda done, average, losses: seen.append((done, len(losses))))
+    assert_same(first, again)
+    assert calls == [] and seen == [(1, 12)] and path.stat().st_mtime_ns == written
+
+
+def test_a_finished_checkpoint_over_minutes(monkeypatch, tmp_path):
+    clock(monkeypatch)
+    path = tmp_path / "run.checkpoint"
+    first = small(path, steps=None, minutes=0.0499)                    # its last step ends a little late
+    assert read_safetensors(path)[1]["elapsed"] > 60 * 0.0499
+    assert_same(first, small(path, steps=None, minutes=0.0499))
+
+
+def test_less_than_is_trained_already_is_refused(tmp_path, monkeypatch):
+    path = interrupted(tmp_path / "run.checkpoint", 0.9)
+    sentence = "is the state of a training after 10 steps, .* minutes, which is past the 5 steps asked for: ask for "
+    with pytest.raises(ValueError, match=sentence):
+        small(path, steps=5)
+    clock(monkeypatch)
+    path = interrupted(tmp_path / "other.checkpoint", 0.9, steps=None, minutes=0.05)
+    with pytest.raises(ValueError, match="past the 0.01 minutes asked for"):
+        small(path, steps=None, minutes=0.01)
+
+
+def rates_of(monkeypatch):
+    """The learning rates of all steps from now on."""
+    rates, step = [], torch.optim.AdamW.step
+
+    def noted(optimizer, *args, **options):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args, **options)
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    return rates
+
+
+@pytest.mark.parametrize("at", [0.5, 1])
+def test_another_length_goes_on_without_a_jump_of_the_rate(at, tmp_path, monkeypatch, capsys):
+    rates, path = rates_of(monkeypatch), tmp_path / "run.checkpoint"
+    options = dict(checkpoint=path, batch_size=2, save_every=0)
+    loss = lambda model, x: model.weight.mean()
+    stop = stop_at(at) if at < 1 else None
+    try:
+        fit(Line(), pictures(), loss, steps=400, watch=stop, **options)
+    except KeyboardInterrupt:
+        pass
+    begun = read_safetensors(path)[1]["step"]
+    del rates[begun:]
+    _, losses = fit(Line(), pictures(), loss, steps=1000, **options)
+    words = capsys.readouterr().out
+    assert words.count("\n") == 1 and "was planned for 400 steps and is now, after" in words
+    assert "continued to 1000 steps: within 100 steps at most the learning rate goes from" in words
+    assert len(rates) == len(losses) == 1000
+    near = rates[begun - 2:]
+    assert max(abs(a - b) for a, b in zip(near, near[1:])) < 3e-5
+    assert rates[begun + 100:] == [learning_rate(i / 1000, i, 1e-3) for i in range(begun + 100, 1000)]
+    capsys.readouterr()
+    fit(Line(), pictures(), loss, steps=1000, **options)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_longer_run_that_is_stopped_again_ends_the_same(tmp_path):
+    path, other = interrupted(tmp_path / "a"), interrupted(tmp_path / "b")
+    longer = small(path, steps=20)
+    interrupted(other, 0.8, steps=20)
+    assert_same(small(other, steps=20), longer)
+
+
+@pytest.mark.parametrize("fraction, steps, wanted", [("0.2", 600, 120), ("0.2", 300, 100), ("0.2", 30, 30),
+                                                     ("1", 130, 130), ("", 130, 130)])
+def test_course_training_shortens(fraction, steps, wanted, monkeypatch):
+    monkeypatch.setenv("COURSE_TRAINING", fraction)
+    rates, seen = rates_of(monkeypatch), []
+    fit(Line(), pictures(), lambda model, x: model.weight.mean(), steps=steps,
+        watch=lambda done, *_: seen.append(done))
+    assert seen == [(i + 1) / wanted for i in range(wanted)]
+    assert rates == [learning_rate(i / wanted, i, 1e-3) for i in range(wanted)]
+
+
+def test_course_training_shortens_minutes_and_the_bar_keeps_its_length(monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_TRAINING", "0.5")
+    clock(monkeypatch)
+    assert 14 <= len(small(steps=None, minutes=0.05)[2]) <= 16
+    shown = capsys.readouterr().err
+    assert "0/3 [00:00<?, ?s/s]" in shown and "3/3 [" in shown
+
+
+@pytest.mark.parametrize("fraction", ["a fifth", "0", "-1", "2", "nan"])
+def test_a_wrong_course_training_gets_a_sentence(fraction, monkeypatch):
+    monkeypatch.setenv("COURSE_TRAINING", fraction)
+    with pytest.raises(ValueError, match=f"COURSE_TRAINING is '{fraction}', but it must be the fraction"):
+        small()
+
+
+def test_the_bar_shows_images_a_second(capsys, monkeypatch):
+    clock(monkeypatch)
+    small()
+    shown = capsys.readouterr().err
+    assert "0%|          | 0/12 [00:00<?, ?step/s]" in shown and "images/s=40" in shown      # 4 in a tenth of a second
+
+
+@pytest.mark.parametrize("scalar", [np.int64, torch.tensor])
+def test_numbers_of_numpy_and_torch(scalar, tmp_path):
+    real = np.float64 if scalar is np.int64 else torch.tensor
+    path = interrupted(tmp_path / "run.checkpoint", seed=scalar(3), steps=scalar(12), batch_size=scalar(4),
+                       about=dict(seed=scalar(3)), lr=real(0.5), ema=real(0.5), save_every=real(0.0), workers=scalar(0))
+    assert_same(small(path, seed=3, lr=0.5, ema=0.5, about=dict(seed=3)), small(seed=3, lr=0.5, ema=0.5))
+
+
+@pytest.mark.parametrize("wrong", [dict(seed="x"), dict(steps=2.5), dict(lr="fast"), dict(batch_size=None),
+                                   dict(steps=None, minutes=float("nan")), dict(lr=float("nan"))])
+def test_what_is_no_number_gets_a_sentence(wrong):
+    with pytest.raises(ValueError, match=r"(seed|steps|lr|batch_size|minutes) must be a (whole )?number; found"):
+        small(**wrong)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_random_states_are_left_as_they_were(breaks):
+    def watch(*_):
+        random.random(), np.random.rand(), torch.rand(1)
+        if breaks:
+            raise KeyboardInterrupt
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    expected = torch.rand(3), np.random.rand(), random.random()
+    model = UNet(channels=(8,), attend=False)
+    torch.manual_seed(5), np.random.seed(5), random.seed(5)
+    try:
+        fit(model, pictures(), loss_fn, steps=3, batch_size=4, watch=watch)
+    except KeyboardInterrupt:
+        assert breaks
+    assert torch.equal(torch.rand(3), expected[0]) and (np.random.rand(), random.random()) == expected[1:]
+
+
+def test_the_generators_of_gpus_are_left_as_they_were(monkeypatch):
+    states = {"cuda": [1, 2], "mps": 3}
+    for name, read, write in [("cuda", "get_rng_state_all", "set_rng_state_all"),
+                              ("mps", "get_rng_state", "set_rng_state")]:
+        monkeypatch.setattr(getattr(torch, name), read, lambda name=name: states[name])
+        monkeypatch.setattr(getattr(torch, name), write, lambda state, name=name: states.update({name: state}))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for context in (random_states_kept, unchanged):
+        with context():
+            states.update(cuda=[8, 8], mps=8)
+        assert states == {"cuda": [1, 2], "mps": 3}
 
 
 def test_stopped_again_and_again(tmp_path):
@@ -290,8 +456,8 @@ def test_checkpoint_holds_everything(tmp_path):
     net = UNet(channels=(8,), attend=False)
     average = torch.optim.swa_utils.AveragedModel(net)
     optimizer = optim.Muon(net.parameters())
-    step, elapsed, losses = load_checkpoint(path, net, average, optimizer, made_with)
-    assert step == about["step"] == len(losses) and elapsed == about["elapsed"]
+    losses, header = load_checkpoint(path, net, average, optimizer, made_with)
+    assert header == about and about["step"] == len(losses)
     assert all(torch.equal(v, tensors[f"net.{k}"]) for k, v in net.state_dict().items())
     assert all(torch.equal(v, tensors[f"average.{k}"]) for k, v in average.state_dict().items())
     for i, memory in optimizer.state_dict()["state"].items():
@@ -370,8 +536,7 @@ def test_a_loss_of_nan_stops_with_a_sentence_and_the_last_good_state(kind, tmp_p
     with pytest.raises(ArithmeticError, match="choose a smaller lr than 0.001") as error:
         small(path, loss_fn=turns_bad(7, kind))
     step = 8 if kind == "gradient" else 7                              # the loss after the spoilt step shows it
-    rate = learning_rate((step - 1) / 12, step - 1, 1e-3)
-    assert f"at step {step}, with the learning rate at {rate:.2g}" in str(error.value)
+    assert f"at step {step}: " in str(error.value)
     assert f"{path} holds the last good state" in str(error.value) and "\n" not in str(error.value)
     tensors, about = read_safetensors(path)
     assert about["step"] in (5, 6) and len(tensors["losses"]) == about["step"]
@@ -389,9 +554,202 @@ def test_a_rate_that_is_too_large_leaves_a_state_whose_loss_is_finite(tmp_path):
     assert loss_fn(model, pictures()).isfinite()
 
 
-def test_without_a_checkpoint_the_sentence_says_so():
+def test_without_a_checkpoint_the_sentence_says_so(tmp_path):
     with pytest.raises(ArithmeticError, match="nothing was saved"):
         small(loss_fn=turns_bad(3, "nan"))
+    with pytest.raises(ArithmeticError, match="nothing was saved"):
+        small(tmp_path / "run.checkpoint", loss_fn=turns_bad(1, "nan"))
+    with pytest.raises(ArithmeticError, match="nothing was saved"):
+        small(tmp_path / "run.checkpoint", save_every=1000, loss_fn=turns_bad(3, "nan"))
+    assert not (tmp_path / "run.checkpoint").exists()
+
+
+def test_a_last_step_that_spoils_the_weights_is_seen(tmp_path):
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(ArithmeticError, match="the weights were not finite after the last step: .* the last good"):
+        small(path, loss_fn=turns_bad(12, "gradient"))
+    assert all(tensor.isfinite().all() for tensor in read_safetensors(path)[0].values())
+
+
+def every(n, monkeypatch):
+    """Let fit fetch losses as seldom as on a GPU: in one step of n."""
+    agreed = train.agreed
+
+    def then(run):
+        looking = (run.step + 1) % n == 0
+        monkeypatch.setattr(train.Training, "looking", property(lambda run: looking, lambda run, value: None))
+        return agreed(run)
+    monkeypatch.setattr(train.Training, "looking", property(lambda run: True, lambda run, value: None))
+    monkeypatch.setattr(train, "agreed", then)
+
+
+@pytest.mark.parametrize("at", [1, 7, 11, 12])
+def test_a_loss_of_nan_is_found_where_losses_are_fetched_rarely(at, tmp_path, monkeypatch):
+    every(5, monkeypatch)
+    path = tmp_path / "run.checkpoint"
+    with pytest.raises(ArithmeticError, match=f"the loss became nan at step {at}: "):
+        small(path, loss_fn=turns_bad(at, "nan"))
+    if at > 1:
+        tensors, about = read_safetensors(path)
+        assert about["step"] < at and all(tensor.isfinite().all() for tensor in tensors.values())
+        monkeypatch.undo()
+        assert_same(small(path), small())
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that are fetched from tensors, and what is copied from one device or type to another."""
+
+    def __init__(self):
+        super().__init__()
+        self.fetched, self.copied = [], 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "_local_scalar_dense" in str(function):
+            self.fetched.append(args[0].dtype)
+        self.copied += "_to_copy" in str(function)
+        return function(*args, **kwargs or {})
+
+
+def test_between_looks_no_step_waits_for_a_number(monkeypatch):
+    every(50, monkeypatch)
+    reads = Reads()
+
+    def watch(done, average, losses):
+        assert len(losses) > 0 and average is not None                 # to count is not to fetch
+        if len(losses) == 2:
+            reads.__enter__()
+        if len(losses) == 10:
+            reads.__exit__(None, None, None)
+    small(watch=watch)
+    assert set(reads.fetched) <= {torch.int64}                         # the count of averages, which is on the CPU
+
+
+def test_alpha_bar_is_copied_once():
+    x, t = torch.zeros(3, 1, 2, 2), torch.tensor([1, 2, 100])
+    schedule, reads = Schedule(linear_beta(100)), Reads()
+    first = schedule.at(t, x)
+    with reads:
+        assert torch.equal(schedule.at(t, x), first)
+    assert reads.copied == 0 and torch.equal(first, schedule.alpha_bar.float()[t].reshape(3, 1, 1, 1))
+
+
+# fp16, as a T4 trains.  On a CPU, with the scaler that torch has for it.
+
+def half(monkeypatch, scale=4.0):
+    """Let fit use Accelerate's wrapper for fp16 with torch's scaler for CPUs: a list that gets the Accelerator."""
+    made = []
+
+    class Half(train.Accelerator):
+        mixed_precision = "fp16"
+
+        def __init__(self, **options):
+            super().__init__(cpu=True)
+            self.scaler, self.native_amp = torch.amp.GradScaler("cpu", init_scale=scale), True
+            made.append(self)
+
+        def autocast(self):
+            return nullcontext()
+    monkeypatch.setattr(train, "Accelerator", Half)
+    return made
+
+
+def overflows(at):
+    """A loss whose gradients are infinite in the steps at, though it is finite."""
+    calls = []
+
+    def loss(model, x0):
+        calls.append(1)
+        value = loss_fn(model, x0)
+        if len(calls) in at:
+            value.register_hook(lambda gradient: gradient * float("inf"))
+        return value
+    return loss
+
+
+@pytest.mark.parametrize("clipped", [True, False])
+def test_an_overflow_skips_exactly_one_step_of_muon(clipped):
+    torch.manual_seed(0)
+    net = UNet(channels=(8,), attend=False)
+    optimizer = optim.Muon(net.parameters(), lr=1e-3, fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for step in range(4):
+        before = [p.detach().clone() for p in net.parameters()]
+        scaler.scale(loss_fn(net, pictures(4))).backward()
+        if step == 2:
+            next(net.parameters()).grad[0, 0] = float("inf")
+        if clipped:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        same = [torch.equal(a, b) for a, b in zip(before, net.parameters())]
+        assert all(same) if step == 2 else not all(same)
+        assert all(p.isfinite().all() for p in net.parameters())
+        assert scaler.get_scale() == (2.0 if step >= 2 else 4.0)
+    assert all(value.isfinite().all() for state in optimizer.state.values() for value in state.values())
+
+
+def test_fit_skips_a_step_that_overflowed(monkeypatch):
+    made, averages = half(monkeypatch), []
+
+    def watch(done, average, losses):
+        averages.append([p.detach().clone() for p in average.parameters()])
+    model, average, losses = small(loss_fn=overflows({1, 6}), watch=watch)
+    assert len(losses) == 12 and np.isfinite(losses).all()
+    assert all(p.isfinite().all() for p in [*model.parameters(), *average.parameters()])
+    same = [all(torch.equal(a, b) for a, b in zip(one, other)) for one, other in zip(averages, averages[1:])]
+    assert [i + 2 for i, equal in enumerate(same) if equal] == [6]             # the average, too, skips step 6 alone
+    assert made[0].scaler.get_scale() == 1.0                                   # halved twice, once for each
+
+
+def test_steps_that_never_stop_overflowing_end_with_a_sentence(monkeypatch):
+    half(monkeypatch)
+    with pytest.raises(ArithmeticError, match="the gradients of the last 50 steps were not finite, up to step 53"):
+        small(loss_fn=overflows(range(4, 100)), steps=100)
+
+
+def test_the_scaler_is_in_the_checkpoint(monkeypatch, tmp_path):
+    half(monkeypatch)
+    undisturbed = small(loss_fn=overflows({3}))
+    path = interrupted(tmp_path / "a", loss_fn=overflows({3}))
+    assert read_safetensors(path)[1]["scaler"]["scale"] == 2.0
+    made = half(monkeypatch, scale=65536.0)
+    assert_same(small(path), undisturbed)
+    assert made[0].scaler.get_scale() == 2.0
+
+
+TWO = """
+import sys
+import torch
+from accelerate import PartialState
+from helpers.train import fit
+
+
+def loss(model, batch):
+    calls.append(1)
+    value = model(batch).mean()
+    return value * float("inf") if len(calls) == 3 and PartialState().process_index == 1 else value
+
+
+calls, model = [], torch.nn.Linear(1, 1)
+try:
+    fit(model, torch.ones(8, 1), loss, steps=6, batch_size=2)
+except ArithmeticError as error:
+    open(f"{sys.argv[1]}/{PartialState().process_index}", "w").write(f"{len(calls)} {error}")
+"""
+
+
+def test_a_loss_that_is_infinite_in_one_process_stops_both(tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu",
+              *"--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split(),
+              "--main_process_port", "0", str(script), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, timeout=200)
+    found = [(tmp_path / str(rank)).read_text() for rank in range(2)]
+    assert found[0] == found[1] and "inf at step 3: " in found[0] and found[0][0] == "3"
 
 
 # Weights
@@ -422,18 +780,19 @@ def life(checkpoint, result, line, tear, steps):
     train.tqdm.set_lock(threading.RLock())                             # tqdm's own would be left behind by the killed
     saves = []
 
-    def torn(file):                                                    # in place of fsync, which is slow
+    def torn(file):
         saves.append(1)
-        if tear and len(saves) >= tear[0]:
+        if len(saves) == tear[0]:
             os.ftruncate(file, int(os.fstat(file).st_size * tear[1]))
             os.kill(os.getpid(), signal.SIGKILL)
-    os.fsync = torn
+    os.fsync = torn if tear else lambda file: None                     # else slow, and only a power cut would tell
     line.send("ready")
     model, average, losses = small(checkpoint, steps=steps)
-    os.fsync = lambda file: None                                       # only a power cut would tell
+    os.fsync = lambda file: None
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     write_safetensors(result, tensors | {"losses": torch.tensor(losses, dtype=torch.float64)}, {})
+    checkpoint.unlink()                                                # as save_weights(..., replaces=checkpoint) does
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")

@@ -5,7 +5,6 @@ An answer is judged by its numbers alone: they are compared with those of the tr
 import copy
 import inspect
 import linecache
-import random
 import signal
 import sys
 import threading
@@ -18,6 +17,8 @@ from html import escape
 
 import numpy as np
 import torch
+
+from helpers.randomness import random_states_kept
 
 LIMIT = 3.0                                                    # seconds that one call of a learner's function may take
 RTOL, ATOL = 1e-4, 1e-5                                        # room for float32 and another order of summation
@@ -57,9 +58,8 @@ def unchanged():
     """Random states and torch's settings are as before when it is left; inside, new tensors are float32, on the CPU."""
     dtype, device, threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
     grad, exact = torch.is_grad_enabled(), torch.get_deterministic_debug_mode()
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
-        with warnings.catch_warnings(), np.errstate(), torch.device("cpu"):
+        with random_states_kept(), warnings.catch_warnings(), np.errstate(), torch.device("cpu"):
             torch.set_default_dtype(torch.float32)
             warnings.simplefilter("ignore")                    # else an old habit would fail where they are errors
             yield
@@ -71,7 +71,6 @@ def unchanged():
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(exact)              # (the other function for this loads a compiler)
-        torch.set_rng_state(states[0]), np.random.set_state(states[1]), random.setstate(states[2])
 
 
 def limited(function, args):
