@@ -10,6 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from helpers.guidance import as_x0
+from helpers.schedule import BETAS, Schedule
+from helpers.unet import UNet
+
 
 def write_safetensors(path, tensors, about):
     """Write tensors, and the dictionary about as JSON in the header, to one file: whole, or not at all."""
@@ -81,3 +85,20 @@ def load_checkpoint(path, net, average, optimizer, made_with):
         memory.setdefault(int(i), {})[key] = torch.empty_like(like).copy_(tensor) if same else tensor
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
     return about["step"], about["elapsed"], tensors["losses"].tolist()
+
+
+def load_sampler(path, device="cpu"):
+    """(x0_model, schedule, about) of a weights file: what samplers.sample needs, and the settings of the training.
+
+    A network with labels is asked as x0_model(xt, t, labels (B,)); label -1 is none.
+    ValueError: not a file of this course, or one that does not say how the network is to be asked.
+    """
+    model, about = load_weights(path, UNet)
+    missing = [key for key in ("schedule", "T", "target") if key not in about]
+    if missing:
+        raise ValueError(f"{path} does not say its {', '.join(missing)}, which sampling needs: save the weights with "
+                         f"save_weights(path, model, schedule=..., T=..., target=...).")
+    if about["schedule"] not in BETAS:
+        raise ValueError(f"{path} names the schedule {about['schedule']!r}; sampling knows {', '.join(BETAS)}.")
+    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    return as_x0(model.requires_grad_(False).to(device), schedule, about["target"]), schedule, about

@@ -143,6 +143,35 @@ def test_impossible_betas_get_a_sentence(beta):
     assert len(str(error.value)) < 200
 
 
+@pytest.mark.parametrize("name", BETAS)
+def test_a_schedule_is_rebuilt_from_its_alpha_bar(name):
+    s = Schedule(BETAS[name](1024))
+    again = Schedule.from_alpha_bar(s.alpha_bar)
+    torch.testing.assert_close(again.beta, s.beta, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(again.alpha_bar, s.alpha_bar, rtol=1e-12, atol=0)
+    assert again.beta[0] == 0 and again.T == 1024
+    rough = Schedule.from_alpha_bar(s.alpha_bar.float().tolist())      # a list, and float32's rounding, are welcome
+    torch.testing.assert_close(rough.alpha_bar, s.alpha_bar, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("alpha_bar, complaint", [
+    ([], "the first"), ([1.0], "the first"), (0.5, "the first"), ([[1.0, 0.5]], "the first"),
+    ([0.9, 0.5], r"of which the first, at t = 0, is 1; found shape \(2,\), \[0.9, 0.5\]"),
+    ([1.0, 0.5, 0.6], "a row of numbers from 0 to below 1"), ([1.0, 0.5, 0.0], "a row of numbers from 0 to below 1"),
+    ([1.0, float("nan")], "a row of numbers from 0 to below 1")])
+def test_an_impossible_alpha_bar_gets_a_sentence(alpha_bar, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Schedule.from_alpha_bar(alpha_bar)
+
+
+def test_alpha_bar_has_the_precision_of_x():
+    s = Schedule(linear_beta())
+    for of, wanted in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)):
+        x = torch.zeros(2, 1, 4, 4, dtype=of)
+        assert s.alpha_bar_like(x).dtype == s.at(torch.tensor([1, 2]), x).dtype == wanted
+        torch.testing.assert_close(s.alpha_bar_like(x), s.alpha_bar.to(wanted), rtol=0, atol=0)
+
+
 def test_the_sliders_of_02_answer_within_150_ms(answers_within_150_ms):
     x0 = scenes.craters(1, 64, 1).images
     names = dict(x0=x0, eps=torch.randn_like(x0), size=64, kind="rendered", plot=plot, Schedule=Schedule,

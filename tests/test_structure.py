@@ -9,8 +9,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = {path.stem: path for path in sorted((ROOT / "helpers").glob("*.py"))}
-CORE = "schedule unet samplers optim checkpoints train metrics scenes data plot".split()
-MAY = {"data": {"files"}, "train": {"optim", "checkpoints"}}            # all else that these import is a library
+CORE = "schedule unet samplers guidance optim checkpoints train metrics scenes data plot".split()
+MAY = {"data": {"files"}, "train": {"optim", "checkpoints"},            # all else that these import is a library
+       "checkpoints": {"schedule", "unet", "guidance"}}
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}          # where conda-forge has another name
 
 
