@@ -239,7 +239,7 @@ def test_noisy_determines_denoised(step, monkeypatch):
     assert torch.equal(ends[0], sample(crooked, schedule, noisy, steps=20, step=step, start=300))
 
 
-def test_noisy_is_the_picture_with_the_noise_of_t():
+def test_noisy_is_the_image_with_the_noise_of_t():
     schedule, x0 = Schedule(linear_beta(T)), torch.rand(2, 1, 4, 4) * 2 - 1
     torch.manual_seed(0)
     noisy, _ = partial_denoise(crooked, schedule, x0, 300, steps=3)

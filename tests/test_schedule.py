@@ -30,7 +30,7 @@ def test_arrays_run_from_clean_to_noise(name):
 
 
 def test_the_ddpm_betas_need_a_thousand_steps():
-    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the picture is still there
+    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the image is still there
     assert Schedule(linear_beta(1000)).alpha_bar[-1] < 1e-4
 
 
@@ -89,7 +89,7 @@ def test_one_t_for_all_is_the_same_t_for_each(name):
         one, each = s.q_sample(x0, t, eps), s.q_sample(x0, torch.full((3,), t), eps)
         torch.testing.assert_close(one, each, rtol=1e-3, atol=1e-5)
         assert one.dtype == each.dtype == torch.float32
-    assert torch.equal(s.q_sample(x0, 0), x0)                          # t = 0 is the clean picture, to the bit
+    assert torch.equal(s.q_sample(x0, 0), x0)                          # t = 0 is the clean image, to the bit
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -108,7 +108,7 @@ def test_predictions_invert_the_noising(name, each):
         torch.testing.assert_close((a.sqrt() * xt - (1 - a).sqrt() * v).float(), x0, rtol=0, atol=1e-4)
 
 
-def test_each_picture_gets_its_own_t():
+def test_each_image_gets_its_own_t():
     s, x0, eps = Schedule(linear_beta()), torch.ones(3, 2, 1, 1), torch.zeros(3, 2, 1, 1)
     out = s.q_sample(x0, torch.tensor([0, 500, 1000]), eps)
     torch.testing.assert_close(out[:, 0, 0, 0], s.alpha_bar[[0, 500, 1000]].sqrt().float())
