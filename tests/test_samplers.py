@@ -276,6 +276,16 @@ def test_the_loop_hands_a_step_what_its_signature_names():
     assert all(now[2][0] == last[0] and now[2][1] is last[1] for last, now in zip(seen, seen[1:]))
 
 
+@pytest.mark.parametrize("step", ALL)
+def test_a_learners_indexing_works_on_any_device(step):
+    """On the device "meta", which stands for a GPU here: tensors with shapes alone, that mix with no other device."""
+    def learners(xt, x0, t, s, alpha_bar):
+        return alpha_bar[t].view(-1, 1, 1, 1).sqrt() * xt + alpha_bar[s].view(-1, 1, 1, 1) * x0
+    schedule, x = Schedule(linear_beta(T)), torch.randn(2, 1, 4, 4, device="meta")
+    for function in (step, learners):
+        assert sample(lambda xt, t: xt / 2, schedule, x, steps=3, step=function).dtype == torch.float32
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_any_falling_list_of_times_is_walked(step):
     schedule, x = Schedule(linear_beta(T)), torch.randn(2, 1, 4, 4)
