@@ -26,7 +26,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from benchmarks.common import RESULTS, Measure, draw, fill, machine, versions
 from helpers import scenes
-from helpers.samplers import as_eps
+from helpers.guidance import as_x0
 from helpers.schedule import BETAS, Schedule
 from helpers.optim import Muon
 from helpers.train import ema_update
@@ -143,15 +143,11 @@ def train(pictures, o, seed, seconds=None, steps=None):
     return average.module.eval(), losses
 
 
-def eps_model(net, schedule, o):
+def x0_model(net, schedule, o):
     """The trained network as the samplers want it."""
     if not o["edm"]:
-        return as_eps(net, schedule, o["target"])
-
-    def by_edm(xt, t):
-        a = schedule.at(t, xt).clamp(min=1e-4)
-        return schedule.predict_eps(xt, t, edm(net, xt, a))
-    return by_edm
+        return as_x0(net, schedule, o["target"])
+    return lambda xt, t: edm(net, xt, schedule.at(t, xt).clamp(min=1e-4))
 
 
 def measured(name, seed, seconds):
@@ -159,7 +155,7 @@ def measured(name, seed, seconds):
     o = BASE | ROWS[name]
     net, losses = train(scenes.craters(8000).images, o, seed, seconds)
     schedule = Schedule(BETAS[o["schedule"]](o["T"]))
-    found = Measure()(draw(eps_model(net, schedule, o), schedule, 256, 15))
+    found = Measure()(draw(x0_model(net, schedule, o), schedule, 256, 15))
     return dict(row=name, seed=seed, seconds=seconds, processor=machine()["processor"], steps=len(losses),
                 changed=ROWS[name], **found)
 

@@ -14,7 +14,7 @@ import torch
 
 from helpers import env, scenes
 from helpers.metrics import Judge, features, find_craters, find_light, kid
-from helpers.samplers import as_eps, dpmpp_2m_step, sample
+from helpers.samplers import dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import load_weights
 from helpers.train import diffusion_loss
@@ -150,23 +150,16 @@ def recipe(o):
     return model, schedule, lambda model, x0: diffusion_loss(model, schedule, x0, o.target)
 
 
-def load(path):
-    """(eps_model, schedule, about) of a weights file."""
-    model, about = load_weights(path, UNet)
-    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
-    return as_eps(model, schedule, about["target"]), schedule, about
-
-
 def noise(count, size=64):
     """The noise that every network and sampler begins with: (count, 1, size, size)."""
     return torch.randn(count, 1, size, size, generator=torch.Generator().manual_seed(NOISE))
 
 
-def draw(eps_model, schedule, count, evaluations, step=dpmpp_2m_step, size=64):
-    """count grey pictures, each from its own noise: (count, 1, size, size) in [-1, 1]."""
+def draw(x0_model, schedule, count, evaluations, step=dpmpp_2m_step, size=64, times=None):
+    """count grey images, each from its own noise: (count, 1, size, size) in [-1, 1]."""
     torch.manual_seed(NOISE)                                   # of samplers that draw on the way
     batches = noise(count, size).split(16)                       # what fits a cache is sampled fastest
-    return torch.cat([sample(eps_model, schedule, x, steps=evaluations, step=step) for x in batches])
+    return torch.cat([sample(x0_model, schedule, x, steps=evaluations, step=step, times=times) for x in batches])
 
 
 # ---- the machine, and results

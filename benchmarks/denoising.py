@@ -6,8 +6,9 @@ from skimage.metrics import structural_similarity
 from skimage.morphology import disk
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
-from benchmarks.common import HELD_OUT, SHIPPED, at_least, load, note, sha256, verdict
+from benchmarks.common import HELD_OUT, SHIPPED, at_least, note, sha256, verdict
 from helpers import scenes
+from helpers.checkpoints import load_sampler
 from helpers.metrics import psnr
 from helpers.samplers import dpmpp_2m_step, partial_denoise
 
@@ -60,17 +61,17 @@ def tuned(name, noisy, clean, sigma):
     return {key: (float(row[0]), row[1], bool(row[0] not in ends)) for key, row in best.items()}
 
 
-def ours(eps_model, schedule, clean, t, seed):
+def ours(x0_model, schedule, clean, t, seed):
     """(x_t / sqrt(alpha_bar), the one-step x0_hat, the full partial denoise): the last two see only the first."""
     torch.manual_seed(seed)
     root = schedule.at(t, clean).sqrt().item()
     noisy, full = [], []
     for x in clean.split(64):
-        a, b = partial_denoise(eps_model, schedule, x, t, steps=STEPS, step=dpmpp_2m_step)
+        a, b = partial_denoise(x0_model, schedule, x, t, steps=STEPS, step=dpmpp_2m_step)
         noisy.append(a), full.append(b)
     noisy = torch.cat(noisy)
     with torch.no_grad():
-        one = torch.cat([schedule.predict_x0(x, t, eps_model(x, torch.full((len(x),), t))) for x in noisy.split(64)])
+        one = torch.cat([x0_model(x, torch.full((len(x),), t)) for x in noisy.split(64)])
     return (noisy / root).float(), one.float(), torch.cat(full).float()
 
 
@@ -86,14 +87,14 @@ def denoising_checks(levels):
 
 def denoising(s, _=None):
     """Bar 6: PSNR and SSIM at seven noise levels, against Gaussian, median, total variation and non-local means."""
-    eps_model, schedule, about = load(SHIPPED)
+    x0_model, schedule, about = load_sampler(SHIPPED)
     clean = scenes.craters(s.pictures, seed=HELD_OUT).images
     known = scenes.craters(s.tuning, seed=about["seed"]).images              # of the training set
     levels, rows = [], []
     for k, wanted in enumerate(SIGMAS):
         t, sigma = level(schedule, wanted)
-        noisy, one, full = ours(eps_model, schedule, clean, t, 100 + k)
-        practice = ours(eps_model, schedule, known, t, 200 + k)[0]
+        noisy, one, full = ours(x0_model, schedule, clean, t, 100 + k)
+        practice = ours(x0_model, schedule, known, t, 200 + k)[0]
         scored = lambda x: dict(zip(("psnr", "ssim"), quality(x, clean)))
         row = dict(t=t, sigma=sigma, alpha_bar=schedule.alpha_bar[t].item(), noisy=scored(noisy),
                    ours={"one step": scored(one), "partial denoise": scored(full)}, filters={}, settings={})

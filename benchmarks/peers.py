@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import AveragedModel
 
+from helpers.guidance import as_x0
 from helpers.schedule import Schedule
 from helpers.train import ema_update
 
@@ -27,13 +28,13 @@ class Peer:
     optimizer: torch.optim.Optimizer
     average: Any                                  # called after each step
     best: Any                                     # () -> the network that samples
-    asked: Any                                    # network -> eps_model with our t
+    asked: Any                                    # network -> x0_model with our t
     scheduler: Any = None                         # diffusers' own
     batch: int = 8                                # as ours
     clip: float = 1.0
 
     def frozen(self):
-        """The eps_model of this moment, untouched by further training."""
+        """The x0_model of this moment, untouched by further training."""
         return self.asked(copy.deepcopy(self.best()).eval().requires_grad_(False))
 
 
@@ -52,10 +53,11 @@ def _diffusers(name, setting, widths, down, up, beta_schedule, small, seed):
         eps, t = torch.randn_like(x0), torch.randint(0, 1000, (len(x0),))
         return F.mse_loss(net(scheduler.add_noise(x0, eps, t), t).sample, eps)
 
-    return Peer(name, setting, net, Schedule(scheduler.betas), loss, torch.optim.AdamW(net.parameters(), lr=4e-4),
+    schedule = Schedule(scheduler.betas)
+    return Peer(name, setting, net, schedule, loss, torch.optim.AdamW(net.parameters(), lr=4e-4),
                 average=lambda: averaged.update_parameters(net) if averaged else None,
                 best=lambda: averaged.module if averaged else net,
-                asked=lambda net: lambda xt, t: net(xt, t - 1).sample, scheduler=scheduler)
+                asked=lambda net: as_x0(lambda xt, t: net(xt, t - 1).sample, schedule, "eps"), scheduler=scheduler)
 
 
 def course(seed=0):
@@ -88,11 +90,11 @@ def lucidrains(seed=0):
                 "levels; predicts v; Adam 1e-4, (0.9, 0.99); EMA 0.995 every 10 steps; batch 16; no flips", net,
                 Schedule(net.betas), lambda x0: net((x0 + 1) / 2), optimizer, average.update,
                 best=lambda: average.ema_model,
-                asked=lambda net: lambda xt, t: net.model_predictions(xt, t - 1).pred_noise, batch=16)
+                asked=lambda net: lambda xt, t: net.model_predictions(xt, t - 1).pred_x_start, batch=16)
 
 
 def train(peer, pictures, seconds, moments=(), seed=0):
-    """Train for so many seconds of the clock: (steps, [(seconds passed, eps_model)]), the last when time was up.
+    """Train for so many seconds of the clock: (steps, [(seconds passed, x0_model)]), the last when time was up.
 
     moments: seconds at which the network of that moment is kept, too
     """
@@ -115,13 +117,15 @@ def train(peer, pictures, seconds, moments=(), seed=0):
 
 
 @torch.no_grad()
-def draw_by_its_own(peer, eps_model, noise, evaluations):
+def draw_by_its_own(peer, x0_model, noise, evaluations):
     """Samples made of noise (N, 1, H, W) by diffusers' own DDIM scheduler, with its own choice of steps, in [-1, 1]."""
     from diffusers import DDIMScheduler
     scheduler, drawn = DDIMScheduler.from_config(peer.scheduler.config), []
     scheduler.set_timesteps(evaluations)
     for x in noise.split(64):
         for t in scheduler.timesteps:
-            x = scheduler.step(eps_model(x, torch.full((len(x),), t + 1)), t, x).prev_sample
+            ours = torch.full((len(x),), t + 1)
+            eps_hat = peer.schedule.predict_eps(x, ours, x0_model(x, ours))
+            x = scheduler.step(eps_hat, t, x).prev_sample
         drawn.append(x.clamp(-1, 1))
     return torch.cat(drawn)

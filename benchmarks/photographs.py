@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.common import at_least, at_most, draw, interval, load, note, verdict
+from benchmarks.common import at_least, at_most, draw, interval, note, verdict
 from helpers import env, plot
 from helpers import run as training
 from helpers.data import load_images, windows
 from helpers.splits import split
 from helpers.metrics import Judge, features, find_craters, kid, nearest
-from helpers.checkpoints import load_weights, write_safetensors
+from helpers.checkpoints import load_sampler, load_weights, write_safetensors
 
 START = env.WEIGHTS / "ground64.safetensors"
 GENTLY = 3e-3                                     # highest learning rate, so that the start is not forgotten at once
@@ -64,13 +64,13 @@ def fires(judge, pictures):
 
 
 def trained(pool, minutes, start, folder):
-    """helpers.run on the windows, from scratch or from the weights start: (eps_model, schedule, steps)."""
+    """helpers.run on the windows, from scratch or from the weights start: (x0_model, schedule, steps)."""
     path, out = Path(folder) / "windows.npz", Path(folder) / "photographs.safetensors"
     np.savez(path, images=((pool + 1) * 127.5).round().byte().numpy()[:, 0])
     begin = ["--start", str(start), "--lr", str(GENTLY)] if start else []
     training.main(["--data", str(path), "--minutes", str(minutes), "--out", str(out), *begin])
-    eps_model, schedule, about = load(out)
-    return eps_model, schedule, about["steps"]
+    x0_model, schedule, about = load_sampler(out)
+    return x0_model, schedule, about["steps"]
 
 
 def run(settings, minutes=10, samples=256, evaluations=50):
@@ -87,8 +87,8 @@ def run(settings, minutes=10, samples=256, evaluations=50):
     for name, start in {"from scratch": None, "from rendered ground": START}.items():
         note(f"{name}: {minutes:g} minutes of training")
         with tempfile.TemporaryDirectory() as folder:
-            eps_model, schedule, steps = trained(pool, minutes, start, folder)
-        made[name] = x = draw(eps_model, schedule, samples, evaluations)
+            x0_model, schedule, steps = trained(pool, minutes, start, folder)
+        made[name] = x = draw(x0_model, schedule, samples, evaluations)
         value, drawn[name] = kid(features(judge, x), real)
         rows.append(dict(training=name, steps=steps, kid=value, interval=interval(drawn[name]), samples=samples,
                          fires=fires(judge, x), nearest=nearest(x, pool)[0].median().item()))

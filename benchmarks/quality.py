@@ -3,18 +3,16 @@ import io
 import tempfile
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks import peers
-from benchmarks.common import (SHIPPED, at_least, at_most, comparable, draw, interval, load, noise, note, read, sha256,
+from benchmarks.common import (SHIPPED, at_least, at_most, comparable, draw, interval, noise, note, read, sha256,
                                timed, unjudged, verdict)
 from helpers import plot, run, scenes
 from helpers.samplers import ddim_step, ddpm_step, dpmpp_2m_step
-from helpers.schedule import Schedule
-from helpers.checkpoints import load_weights
+from helpers.checkpoints import load_sampler, load_weights
 from helpers.unet import UNet
 
 CUSTOMARY = ("course", "lucidrains")
@@ -25,9 +23,9 @@ GRAIN, MARGIN = 0.05, 0.075                       # "equal": nearer in KID than 
 
 @dataclass
 class Contestant:
-    """A trained network: what is said of it, and its eps_model at several moments of its training."""
+    """A trained network: what is said of it, and its x0_model at several moments of its training."""
     facts: dict                                   # name, setting, parameters, steps, seconds, images_per_second
-    moments: list                                 # of (seconds, eps_model, schedule), the end last
+    moments: list                                 # of (seconds, x0_model, schedule), the end last
     peer: peers.Peer = None
 
 
@@ -38,7 +36,7 @@ def ours(seconds, moments):
         path = Path(folder) / "ours.safetensors"
         run.main(["--minutes", str(seconds / 60), "--snapshots", str(moments), "--out", str(path)])
         kept = [(seconds / 2 ** (moments - k), path.with_stem(f"ours-{k + 1}")) for k in range(moments)]
-        moments = [(moment, *load(file)[:2]) for moment, file in [*kept, (seconds, path)]]
+        moments = [(moment, *load_sampler(file)[:2]) for moment, file in [*kept, (seconds, path)]]
         model, about = load_weights(path, UNet)
     net = about["architecture"]
     facts = dict(name="ours", parameters=sum(p.numel() for p in model.parameters()), steps=about["steps"],
@@ -58,7 +56,7 @@ def theirs(make, pictures, seconds, moments=()):
     facts = dict(name=peer.name, setting=peer.setting, parameters=parameters, steps=steps, seconds=passed,
                  images_per_second=steps * peer.batch / passed)
     peer.optimizer = peer.loss = peer.net = peer.best = peer.average = None        # its memory is wanted
-    return Contestant(facts, [(moment, eps_model, peer.schedule) for moment, eps_model in kept], peer)
+    return Contestant(facts, [(moment, x0_model, peer.schedule) for moment, x0_model in kept], peer)
 
 
 def all_trained(seconds, with_peers, moments):
@@ -75,12 +73,12 @@ def all_trained(seconds, with_peers, moments):
     return found
 
 
-def seconds_a_picture(eps_model, size=64, batch=16):
+def seconds_a_picture(x0_model, size=64, batch=16):
     """How long one evaluation takes, for each picture of a batch as large as those of draw."""
     x, t = noise(batch, size), torch.ones(batch, dtype=torch.long)
     with torch.no_grad():
-        eps_model(x[:8], t[:8])                                # the first call prepares
-        return timed(lambda: eps_model(x, t))[1] / batch
+        x0_model(x[:8], t[:8])                                # the first call prepares
+        return timed(lambda: x0_model(x, t))[1] / batch
 
 
 def duel(s, measure, found, evaluations, stored):
@@ -95,9 +93,9 @@ def duel(s, measure, found, evaluations, stored):
         more = {key: stored["duel"][key] for key in more}
 
     def measured(key, by_its_own=False):
-        _, eps_model, schedule = found[key].moments[-1]
-        images = (peers.draw_by_its_own(found[key].peer, eps_model, noise(more["samples"]), more["evaluations"])
-                  if by_its_own else draw(eps_model, schedule, more["samples"], more["evaluations"]))
+        _, x0_model, schedule = found[key].moments[-1]
+        images = (peers.draw_by_its_own(found[key].peer, x0_model, noise(more["samples"]), more["evaluations"])
+                  if by_its_own else draw(x0_model, schedule, more["samples"], more["evaluations"]))
         seen = measure.resampled(images)
         return measure(images, seen), seen
 
@@ -148,8 +146,8 @@ def time_to_quality(s, measure):
         note(f"{c.facts['name']}: {len(c.moments)} × {s.samples} samples of {evaluations} evaluations, about "
              f"{s.samples * evaluations * seconds_a_picture(c.moments[-1][1]):.0f} s each")
         points[key] = []
-        for moment, eps_model, schedule in c.moments:
-            sheet[c.facts["name"]] = images = draw(eps_model, schedule, s.samples, evaluations)
+        for moment, x0_model, schedule in c.moments:
+            sheet[c.facts["name"]] = images = draw(x0_model, schedule, s.samples, evaluations)
             seen[key] = measure.resampled(images)
             points[key].append(dict(seconds=moment, **measure(images, seen[key])))
         networks[key] = points[key][-1] | c.facts
@@ -196,14 +194,14 @@ def measured_columns(figures):
 # ---- bar 2: sampling
 
 class Counted:
-    """An eps_model that counts how often it is asked about a picture."""
+    """An x0_model that counts how often it is asked about a picture."""
 
-    def __init__(self, eps_model):
-        self.eps_model, self.asked = eps_model, 0
+    def __init__(self, x0_model):
+        self.x0_model, self.asked = x0_model, 0
 
     def __call__(self, xt, t):
         self.asked += len(xt)
-        return self.eps_model(xt, t)
+        return self.x0_model(xt, t)
 
 
 def sampling_plan(s, T):
@@ -248,7 +246,7 @@ def sampling_checks(points, T, margin=MARGIN):
 
 def sampling(s, measure):
     """Bar 2: KID against evaluations for each sampler, with the shipped weights, against the full DDPM chain."""
-    eps_model, schedule, about = load(SHIPPED)
+    x0_model, schedule, about = load_sampler(SHIPPED)
     stored = stored_chain(measure) if s.quick else None
     plan, points = sampling_plan(s, schedule.T), []
     if stored:
@@ -256,9 +254,9 @@ def sampling(s, measure):
     elif s.quick and not s.chain:
         plan[-1] = ("DDPM", ddpm_step, min(128, schedule.T))
     note(f"{sum(n for *_, n in plan) * s.chain_samples:,} evaluations, about "
-         f"{sum(n for *_, n in plan) * s.chain_samples * seconds_a_picture(eps_model):.0f} s")
+         f"{sum(n for *_, n in plan) * s.chain_samples * seconds_a_picture(x0_model):.0f} s")
     for sampler, step, n in plan:
-        counted = Counted(eps_model)
+        counted = Counted(x0_model)
         images, seconds = timed(lambda: draw(counted, schedule, s.chain_samples, n, step))        # noqa: B023
         seen = measure.resampled(images)
         points.append(dict(sampler=sampler, evaluations=counted.asked // s.chain_samples, seconds=seconds,
@@ -266,9 +264,7 @@ def sampling(s, measure):
         note(f"{sampler} in {points[-1]['evaluations']} evaluations: KID {seen[0]:.4f}, {seconds:.0f} s")
     points += [stored] if stored else []
     checks = sampling_checks(points, schedule.T)
-    even = Schedule(schedule.beta[1:])
-    even.timesteps = partial(even.timesteps, even=True)
-    even = measure(draw(eps_model, even, s.chain_samples, 15))
+    even = measure(draw(x0_model, schedule, s.chain_samples, 15, times=schedule.timesteps(15, even=True)))
     fresh = scenes.craters(s.real, seed=900_005).images
     grain = measure(fresh + GRAIN * noise(s.real))
     says = [f"Equal: the upper end of the 95 % interval of the paired difference is below {MARGIN}. Grain of {GRAIN} "

@@ -23,9 +23,10 @@ from accelerate import PartialState
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import SHIPPED, at_least, at_most, draw, load, note, recipe, unjudged, verdict
+from benchmarks.common import SHIPPED, at_least, at_most, draw, note, recipe, unjudged, verdict
 from helpers import env, run, scenes
-from helpers.samplers import as_eps
+from helpers.checkpoints import load_sampler
+from helpers.guidance import as_x0
 from helpers.train import diffusion_loss, ema_update, fit
 from helpers.unet import UNet
 
@@ -405,9 +406,9 @@ def time_to_shipped(minutes, measure, samples, evaluations=50):
             kept.append((60 * minutes * moments.pop(0), copy.deepcopy(average).cpu().eval()))
 
     quiet_fit(model, pictures, loss, minutes=minutes, batch_size=o.batch, lr=o.lr, seed=o.seed, watch=watch)
-    eps_model, its_schedule, _ = load(SHIPPED)
-    shipped = measure(draw(eps_model, its_schedule, samples, evaluations))
-    curve = [dict(seconds=moment, **measure(draw(as_eps(net, schedule, o.target), schedule, samples, evaluations)))
+    x0_model, its_schedule, _ = load_sampler(SHIPPED)
+    shipped = measure(draw(x0_model, its_schedule, samples, evaluations))
+    curve = [dict(seconds=moment, **measure(draw(as_x0(net, schedule, o.target), schedule, samples, evaluations)))
              for moment, net in kept]
     return next((p["seconds"] for p in curve if p["kid"] <= shipped["kid"]), None), curve, shipped
 

@@ -17,6 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from helpers.guidance import as_x0
+from helpers.schedule import BETAS, Schedule
+from helpers.unet import UNet
+
 try:
     import fcntl
 except ImportError:                                            # Windows
@@ -88,7 +92,6 @@ def check_writable(path):
         part.write_bytes(bytes(2**20))                         # a full disk shows only when something is written
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
-
 
 def write_safetensors(path, tensors, about):
     """Write tensors, and the dictionary about as JSON in the header, to one file: whole, or not at all.
@@ -165,6 +168,23 @@ def load_weights(path, network):
     _check_fit(tensors, model, path)
     model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return model.to(memory_format=torch.channels_last).eval(), about
+
+
+def load_sampler(path, device="cpu"):
+    """(x0_model, schedule, about) of a weights file: what samplers.sample needs, and the settings of the training.
+
+    A network with labels is asked as x0_model(xt, t, labels (B,)); label -1 is none.
+    ValueError: not a file of this course, or one that does not say how the network is to be asked.
+    """
+    model, about = load_weights(path, UNet)
+    missing = [key for key in ("schedule", "T", "target") if key not in about]
+    if missing:
+        raise ValueError(f"{path} does not say its {', '.join(missing)}, which sampling needs: save the weights with "
+                         f"save_weights(path, model, schedule=..., T=..., target=...).")
+    if about["schedule"] not in BETAS:
+        raise ValueError(f"{path} names the schedule {about['schedule']!r}; sampling knows {', '.join(BETAS)}.")
+    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    return as_x0(model.requires_grad_(False).to(device), schedule, about["target"]), schedule, about
 
 
 @contextmanager

@@ -41,16 +41,30 @@ class Schedule:
         self.beta = F.pad(beta, (1, 0))                        # (T + 1,), beta[0] = 0
         self.alpha = 1 - self.beta
         self.alpha_bar = self.alpha.cumprod(0)                 # Ho et al. 2020, below eq. 4
-        self.copies = {}                                       # device: alpha_bar as float32 there, see at()
+        self.copies = {}                                       # (type, device): alpha_bar as that, there
+
+    @classmethod
+    def from_alpha_bar(cls, alpha_bar):
+        """The Schedule of this alpha_bar (T + 1,), which starts with alpha_bar[0] = 1 and never rises."""
+        alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64)
+        if alpha_bar.ndim != 1 or len(alpha_bar) < 2 or alpha_bar[0] != 1:
+            raise ValueError(f"alpha_bar must be a row of two or more numbers, of which the first, at t = 0, is 1; "
+                             f"found shape {tuple(alpha_bar.shape)}, {alpha_bar.flatten()[:3].tolist()} ...")
+        return cls(1 - alpha_bar[1:] / alpha_bar[:-1])
+
+    def alpha_bar_like(self, x):
+        """alpha_bar (T + 1,) on the device of x, in float32, or float64 where x is."""
+        kind = torch.promote_types(x.dtype, torch.float32), x.device
+        if kind not in self.copies:                            # once: to copy it at every step is to wait for a GPU
+            self.copies[kind] = self.alpha_bar.to(kind[0]).to(kind[1])
+        return self.copies[kind]
 
     def at(self, t, x):
         """alpha_bar[t] for one whole number t, or for t (B,) shaped to broadcast over the batch x (B, ...)."""
         if torch.as_tensor(t).ndim == 0:                       # Python's, NumPy's or torch's
             a = self.alpha_bar[operator.index(t)]              # a float64 scalar: 1 - a stays exact near t = 0
             return a.float().to(x.device) if x.device.type == "mps" else a     # Apple's GPUs know no float64
-        if x.device not in self.copies:                        # once: to copy it at every step is to wait for a GPU
-            self.copies[x.device] = self.alpha_bar.float().to(x.device)
-        return self.copies[x.device][t].reshape(-1, *[1] * (x.ndim - 1))
+        return self.alpha_bar_like(x)[t].reshape(-1, *[1] * (x.ndim - 1))
 
     def q_sample(self, x0, t, eps=None):
         """Draw x_t ~ q(x_t | x_0), in one jump (Ho et al. 2020, eq. 4).  x0, eps: (B, C, H, W)."""
@@ -64,7 +78,7 @@ class Schedule:
         return (xt - (1 - a).sqrt() * eps) / a.sqrt()
 
     def predict_eps(self, xt, t, x0):
-        """Solve the same equation for eps; t > 0, since a clean picture holds no noise."""
+        """Solve the same equation for eps; t > 0, since a clean image holds no noise."""
         a = self.at(t, xt)
         return (xt - a.sqrt() * x0) / (1 - a).sqrt()
 
@@ -80,8 +94,8 @@ class Schedule:
     def timesteps(self, steps, start=None, even=False):
         """The t of each step, from start (default T) down to 0: at most start + 1 different integers.
 
-        They crowd at both ends, as a cosine does: little may go wrong at once where the noise is nearly all there is,
-        nor where the grain is decided (`make bench BAR=2` measures what it is worth).  even: all equally far apart.
+        They are dense at both ends, as a cosine is: steps must be short where x_t is nearly all noise and where the
+        fine texture is decided (`make bench BAR=2` measures what it is worth).  even: all equally far apart.
         """
         start = self.T if start is None else start
         if not 1 <= start <= self.T or steps < 1:

@@ -43,7 +43,7 @@ def diffusion_loss(model, schedule, x0, target="eps"):
 def drop_labels(y, share=0.1):
     """Labels (B,) with a share of them, drawn here, replaced by -1, no label (Ho & Salimans 2022, algorithm 1).
 
-    A network trained on them knows images with and without a label, the two that samplers.guided needs.
+    A network trained on them knows images with and without a label, the two that guidance.guided needs.
     """
     return y.where(torch.rand(len(y), device=y.device) >= share, -1)
 

@@ -45,8 +45,8 @@ def test_every_row_changes_the_training(name):
     shows_later = ("not channels_last", "no clipping", "EMA 0.95")
     assert len(same) != len(list(other.parameters())) or not all(same) or name in shows_later
     schedule = Schedule(cosine_beta(50))
-    eps = ablation.eps_model(net, schedule, BASE | small)(PICTURES[:2], torch.tensor([1, 50]))
-    assert eps.shape == (2, 1, 16, 16) and eps.isfinite().all()
+    x0_hat = ablation.x0_model(net, schedule, BASE | small)(PICTURES[:2], torch.tensor([1, 50]))
+    assert x0_hat.shape == (2, 1, 16, 16) and x0_hat.isfinite().all()
 
 
 def test_edm_weights_the_error_as_karras_does():

@@ -210,9 +210,9 @@ def oracle(x0, alphas_cumprod):
 
 def test_samplers_bring_an_oracle_of_diffusers_to_the_picture():
     peer, x0 = tiny(), scenes.craters(3, seed=9).images
-    eps_model = peer.asked(oracle(x0, peer.scheduler.alphas_cumprod))
-    for images in (common.draw(eps_model, peer.schedule, 3, 6),
-                   peers.draw_by_its_own(peer, eps_model, common.noise(3), 6)):
+    x0_model = peer.asked(oracle(x0, peer.scheduler.alphas_cumprod))
+    for images in (common.draw(x0_model, peer.schedule, 3, 6),
+                   peers.draw_by_its_own(peer, x0_model, common.noise(3), 6)):
         torch.testing.assert_close(images, x0, rtol=0, atol=0.02)
 
 
@@ -229,8 +229,8 @@ def test_the_time_of_denoising_diffusion_pytorch_is_ours_minus_one():
         return net.predict_v(x0, t, net.predict_noise_from_start(x, t, x0))
 
     net.model.forward = forward
-    eps_model = lambda xt, t: net.model_predictions(xt, t - 1).pred_noise        # as peers.lucidrains has it
-    torch.testing.assert_close(common.draw(eps_model, schedule, 3, 6, size=16), x0, rtol=0, atol=0.02)
+    x0_model = lambda xt, t: net.model_predictions(xt, t - 1).pred_x_start       # as peers.lucidrains has it
+    torch.testing.assert_close(common.draw(x0_model, schedule, 3, 6, size=16), x0, rtol=0, atol=0.02)
     assert asked[0].tolist() == [999] * 3
 
 
@@ -246,7 +246,7 @@ def test_a_peer_learns_and_what_was_kept_stays(small, monkeypatch):
     assert steps == 4 and [moment for moment, _ in kept] == pytest.approx([0.2, 0.4])
     with torch.no_grad():
         assert torch.equal(first(x, t), was) and not torch.equal(kept[1][1](x, t), kept[0][1](x, t))
-        now = peer.net(x, t - 1).sample
+        now = peer.schedule.predict_x0(x, t, peer.net(x, t - 1).sample)
         assert torch.equal(kept[1][1](x, t), now) is not small                   # the small one's average samples
     assert not any(torch.equal(a, b) for a, b in zip(before, peer.net.parameters()))
 
@@ -306,12 +306,10 @@ def test_ours_that_never_gets_there_is_a_miss():
 
 def blurred(amount, schedule=None):
     """A trained network that knows eight pictures, up to grain of so much."""
-    schedule, x0 = schedule or Schedule(cosine_beta(50)), scenes.craters(8, seed=4).images
+    x0 = scenes.craters(8, seed=4).images
     grain = amount * torch.randn(x0.shape, generator=torch.Generator().manual_seed(1))
-
-    def eps_model(xt, t):
-        return schedule.predict_eps(xt, t, (x0 + grain)[torch.arange(len(xt)) % 8].clamp(-1, 1))
-    return eps_model, schedule
+    x0_model = lambda xt, t: (x0 + grain)[torch.arange(len(xt)) % 8].clamp(-1, 1)
+    return x0_model, schedule or Schedule(cosine_beta(50))
 
 
 def contestants(seconds, with_peers, moments):
@@ -369,14 +367,14 @@ def test_verdicts_of_bar_2():
 
 
 def test_evaluations_are_counted():
-    eps_model, schedule = blurred(0.1)
-    counted = quality.Counted(eps_model)
+    x0_model, schedule = blurred(0.1)
+    counted = quality.Counted(x0_model)
     common.draw(counted, schedule, 3, 4)
     assert counted.asked == 12
 
 
 def test_bar_2_from_end_to_end(results, measure, monkeypatch):
-    monkeypatch.setattr(quality, "load", lambda path: (*blurred(0.1), dict(steps=1)))
+    monkeypatch.setattr(quality, "load_sampler", lambda path: (*blurred(0.1), dict(steps=1)))
     s = Settings(**vars(SMALL) | dict(chain=20))
     result = quality.sampling(s, measure)
     plan = [(p["sampler"], p["evaluations"]) for p in result["points"]]
@@ -524,9 +522,9 @@ def test_filters_denoise_and_are_tuned_inside_their_grids():
 
 
 def test_ours_sees_only_the_noisy_picture_and_an_oracle_is_perfect():
-    eps_model, schedule = blurred(0)
+    x0_model, schedule = blurred(0)
     clean = scenes.craters(3, seed=4).images
-    noisy, one, full = denoising.ours(eps_model, schedule, clean, 30, seed=1)
+    noisy, one, full = denoising.ours(x0_model, schedule, clean, 30, seed=1)
     root = schedule.alpha_bar[30].sqrt()
     assert (noisy - clean).std() == pytest.approx(((1 - root**2).sqrt() / root).item(), rel=0.05)
     torch.testing.assert_close(one, clean, rtol=0, atol=1e-4)

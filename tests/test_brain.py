@@ -12,10 +12,9 @@ from PIL import Image
 from helpers import env, scenes
 from helpers.data import DataError
 from helpers.metrics import closeness, memorisation, psnr
-from helpers.samplers import as_eps, ddim_step, dpmpp_2m_step, guided, sample
-from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights
-from helpers.unet import UNet
+from helpers.checkpoints import load_sampler
+from helpers.guidance import guided
+from helpers.samplers import ddim_eta_step, ddim_step, dpmpp_2m_step, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = Path(__file__).resolve().parent.parent / "notebooks" / "07_brain_slices_ddim.ipynb"
@@ -55,29 +54,27 @@ def prepared():
 
 @functools.cache
 def network():
-    model, about = load_weights(env.WEIGHTS / "heads64.safetensors", UNet)
-    return model, Schedule(BETAS[about["schedule"]](about["T"])), about
+    return load_sampler(env.WEIGHTS / "heads64.safetensors")
 
 
-def eps_of(label):
-    model, schedule, about = network()
-    label = torch.as_tensor(label)
-    return as_eps(lambda xt, t: model(xt, t, label.expand(len(xt))), schedule, about["target"])
+def x0_of(label):
+    x0_model, label = network()[0], torch.as_tensor(label)
+    return lambda xt, t: x0_model(xt, t, label.expand(len(xt)))
 
 
 def noise(n):
     return torch.randn(n, 1, 64, 64, generator=torch.Generator().manual_seed(3)).to(memory_format=torch.channels_last)
 
 
-def draw(eps_model, n):
+def draw(x0_model, n):
     with torch.no_grad():
-        return sample(eps_model, network()[1], noise(n), steps=15, step=dpmpp_2m_step)
+        return sample(x0_model, network()[1], noise(n), steps=15, step=dpmpp_2m_step)
 
 
 @functools.cache
 def made():
     """18 samples of each label, of the same noise."""
-    return [draw(eps_of(label), 18) for label in (0, 1)]
+    return [draw(x0_of(label), 18) for label in (0, 1)]
 
 
 def dark(x):
@@ -185,7 +182,8 @@ def test_every_eta_has_the_same_marginals_but_not_the_same_paths():
         torch.manual_seed(0)
         x, moved = torch.randn(n, 1, 1, 1), 0
         for t, s in pairwise(schedule.timesteps(40, even=True)):
-            last, x = x, ddim_step(schedule, x, x0, t, s, eta=eta)
+            z = torch.randn_like(x)
+            last, x = x, ddim_eta_step(x, x0, t, s, schedule.alpha_bar.float(), z, eta)
             moved += (x - last).abs().mean().item()
             if s:
                 a = schedule.alpha_bar[s].item()
@@ -201,8 +199,8 @@ def test_the_same_noise_is_the_same_brain_without_dice_only():
     far = {}
     for eta in (0, 1):
         torch.manual_seed(0)
-        step = functools.partial(ddim_step, eta=eta)
-        few, many = (sample(eps_of(1), schedule, noise(2), steps=n, step=step) for n in (10, 50))
+        step = functools.partial(ddim_eta_step, eta=eta)
+        few, many = (sample(x0_of(1), schedule, noise(2), steps=n, step=step) for n in (10, 50))
         far[eta] = (few - many).square().mean().sqrt().item()
     assert far[0] < 0.06 and far[1] > 2 * far[0]
 
@@ -224,11 +222,11 @@ def test_slerp_keeps_the_strength_of_noise():
 def there_and_back(prepared):
     invert = functions({"torch": torch, "pairwise": pairwise, "schedule": network()[1]}, "invert_step", "invert")[1]
     chosen = prepared["held"][torch.tensor([12, 93, 5])]       # at the lowest level, in the middle, near the crown
-    real, eps_model = prepared["images"][chosen], eps_of(prepared["groups"][chosen])
+    real, x0_model = prepared["images"][chosen], x0_of(prepared["groups"][chosen])
 
     def trip(steps, looks):
-        z = invert(eps_model, real, steps, looks)
-        x = sample(eps_model, network()[1], z, steps=steps, step=ddim_step, clip=False)
+        z = invert(x0_model, real, steps, looks)
+        x = sample(x0_model, network()[1], z, steps=steps, step=ddim_step, clip=False)
         return z, psnr(x.clamp(-1, 1), real)
     return trip
 
@@ -260,14 +258,14 @@ def test_conditional_means_differ_where_the_groups_differ():
 
 
 def test_guidance_overdoes_the_label_and_a_scale_of_0_ignores_it():
-    narrow, wide = (draw(guided(eps_of(label), eps_of(-1), 4), 9) for label in (0, 1))
+    narrow, wide = (draw(guided(x0_of(label), x0_of(-1), 4), 9) for label in (0, 1))
     plain = [dark(x[:9]) for x in made()]
     assert dark(wide) - dark(narrow) > 1.3 * (plain[1] - plain[0])
     x, t = noise(2), torch.full((2,), 700)
     with torch.no_grad():
-        without = eps_of(-1)(x, t)
-        assert torch.equal(guided(eps_of(0), eps_of(-1), 0)(x, t), without)
-        assert not torch.allclose(eps_of(0)(x, t), without, atol=1e-4)
+        without = x0_of(-1)(x, t)
+        assert torch.equal(guided(x0_of(0), x0_of(-1), 0)(x, t), without)
+        assert not torch.allclose(x0_of(0)(x, t), without, atol=1e-4)
 
 
 def test_a_copy_of_a_training_slice_is_found_and_samples_are_none():

@@ -16,10 +16,8 @@ from sklearn.preprocessing import scale
 from helpers import env, plot, samplers, scenes
 from helpers.metrics import closeness, kid, memorisation, precision_recall
 from helpers.report import best_turn, examine, interval, verdicts, write
-from helpers.samplers import as_eps, dpmpp_2m_step, sample
-from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights
-from helpers.unet import UNet
+from helpers.checkpoints import load_sampler
+from helpers.samplers import dpmpp_2m_step, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = Path(__file__).resolve().parent.parent / "notebooks" / "06_good_or_copied.ipynb"
@@ -43,10 +41,9 @@ def chance():
 @functools.cache
 def drawn(name="few98", n=48):
     """Pictures that a shipped network makes."""
-    model, about = load_weights(env.WEIGHTS / f"{name}.safetensors", UNet)
-    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    x0_model, schedule, _ = load_sampler(env.WEIGHTS / f"{name}.safetensors")
     noise = torch.randn(n, 1, 32, 32, generator=torch.Generator().manual_seed(5))
-    return sample(as_eps(model, schedule, about["target"]), schedule, noise, steps=12, step=dpmpp_2m_step)
+    return sample(x0_model, schedule, noise, steps=12, step=dpmpp_2m_step)
 
 
 def look(x):
@@ -267,7 +264,7 @@ class NoAsserts(ast.NodeTransformer):
 @pytest.fixture(scope="module")
 def played():
     """The page up to its widgets, by networks that copy every second lesson and render the rest."""
-    def pretend(eps_model, schedule, x, **options):
+    def pretend(x0_model, schedule, x, **options):
         made = fresh(max(96, len(x)), 782)[:len(x)].clone()
         made[::2] = lessons()[:len(made[::2])]
         return made

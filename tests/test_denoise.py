@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import plot, samplers, scenes, train
+from helpers import checkpoints, plot, samplers, scenes
 from helpers.metrics import Judge
-from helpers.samplers import as_eps, dpmpp_2m_step, each_channel, sample, tiled
-from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights
+from helpers.checkpoints import load_sampler
+from helpers.guidance import tiled
+from helpers.samplers import dpmpp_2m_step, sample
+from helpers.schedule import Schedule
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -66,9 +67,9 @@ def play(cells, monkeypatch, replay=None):
         given.append(xt if replay is None else replay[len(given)].clone())
         return given[-1]
 
-    def walked(eps_model, schedule, x, *args, **options):
+    def walked(x0_model, schedule, x, *args, **options):
         starts.extend(x.clone())
-        return sample_path(eps_model, schedule, x, *args, **options)
+        return sample_path(x0_model, schedule, x, *args, **options)
 
     def drawn(rows, alt, titles=(), labels=(), **options):
         rows, word = [list(row) for row in rows], lambda words, i: words[i] if i < len(words) else ""
@@ -81,7 +82,7 @@ def play(cells, monkeypatch, replay=None):
         patch.setattr(Schedule, "q_sample", noised)
         patch.setattr(samplers, "sample_path", walked)
         patch.setattr(plot, "panels", drawn)
-        patch.setattr(train, "load_weights", small_network)
+        patch.setattr(checkpoints, "load_weights", small_network)
         for text in cells:
             exec(compile(ast.fix_missing_locations(Swap().visit(ast.parse(text))), "cell", "exec"), namespace)
         namespace["figure"].controls["t"].value = 9            # the slider is moved, too
@@ -122,7 +123,7 @@ def test_what_is_called_denoised_comes_from_what_is_called_noisy_alone(monkeypat
 
 @pytest.mark.parametrize("honest, planted, complaint", [
     ("parts = noisy.split(32)", "parts = (noisy + 0.01 * x0).split(32)", "knows the original"),
-    ("each_channel(eps_model)", "each_channel(lambda xt, t, f=eps_model: f(xt + 0.01 * x0, t))", "knows the original"),
+    ("each_channel(x0_model)", "each_channel(lambda xt, t, f=x0_model: f(xt + 0.01 * x0, t))", "knows the original"),
     ("denoised = restore(noisy, t, looks)", "denoised = 0.99 * restore(noisy, t, looks) + 0.01 * picture",
      "knows the original"),
     ("denoised = restore(noisy, t, looks)", "denoised = restore(schedule.q_sample(picture, t // 2), t // 2, looks)",
@@ -157,42 +158,13 @@ def test_the_slider_takes_an_upload_of_either_ipywidgets(tmp_path):
         assert mine.shape == (1, 1, 64, 64) and mine[0, 0, -1].mean() - mine[0, 0, 0].mean() > 1.5
 
 
-def test_each_channel_is_asked_alone_and_put_back_in_its_place():
-    torch.manual_seed(0)
-    x, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 7])
-    grey = lambda xt, t: xt.cumsum(-1) * t[:, None, None, None] if xt.shape[1] == 1 else pytest.fail("not grey")
-    expected = torch.cat([grey(x[:, c:c + 1], t) for c in range(3)], dim=1)
-    assert torch.equal(each_channel(grey)(x, t), expected)
-
-
-@pytest.mark.parametrize("height, width, size, stride",
-                         [(50, 71, 16, 7), (32, 32, 32, 5), (33, 64, 16, 16), (20, 17, 1, 1)])
-def test_tiles_cover_the_picture_and_blend_to_the_same(height, width, size, stride):
-    torch.manual_seed(0)
-    x, t, asked = torch.randn(2, 3, height, width), torch.tensor([3, 7]), []
-
-    def pixel_by_pixel(xt, t):
-        asked.append(xt.shape)
-        return xt * t[:, None, None, None]
-    torch.testing.assert_close(tiled(pixel_by_pixel, size, stride)(x, t), pixel_by_pixel(x, t))
-    assert set(asked[:-1]) == {(2, 3, size, size)}
-
-
-@pytest.mark.parametrize("size, stride, complaint", [(16, 17, "gaps"), (16, 0, "gaps"), (40, 20, "smaller tiles")])
-def test_tiles_that_do_not_fit_are_refused(size, stride, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        tiled(lambda xt, t: xt, size, stride)(torch.zeros(1, 1, 64, 32), torch.tensor([1]))
-
-
 @pytest.fixture(scope="module")
 def restored():
     """Two landscapes of 192×192 pixels, restored with touching and with overlapping tiles of 64: {stride: pictures}."""
-    model, about = load_weights(ROOT / "data" / "weights" / "craters64.safetensors", UNet)
-    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    x0_model, schedule, about = load_sampler(ROOT / "data" / "weights" / "craters64.safetensors")
     torch.manual_seed(0)
     noisy, t = schedule.q_sample(scenes.craters(2, 192, 4321).images, about["T"] * 2 // 5), about["T"] * 2 // 5
-    eps_model = as_eps(model, schedule, about["target"])
-    return {stride: sample(tiled(eps_model, 64, stride), schedule, noisy, start=t, steps=8, step=dpmpp_2m_step)
+    return {stride: sample(tiled(x0_model, 64, stride), schedule, noisy, start=t, steps=8, step=dpmpp_2m_step)
             for stride in (64, 32)}
 
 

@@ -30,7 +30,7 @@ def test_arrays_run_from_clean_to_noise(name):
 
 
 def test_the_ddpm_betas_need_a_thousand_steps():
-    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the picture is still there
+    assert Schedule(linear_beta(100)).alpha_bar[-1] > 0.3              # a third of the image is still there
     assert Schedule(linear_beta(1000)).alpha_bar[-1] < 1e-4
 
 
@@ -89,7 +89,7 @@ def test_one_t_for_all_is_the_same_t_for_each(name):
         one, each = s.q_sample(x0, t, eps), s.q_sample(x0, torch.full((3,), t), eps)
         torch.testing.assert_close(one, each, rtol=1e-3, atol=1e-5)
         assert one.dtype == each.dtype == torch.float32
-    assert torch.equal(s.q_sample(x0, 0), x0)                          # t = 0 is the clean picture, to the bit
+    assert torch.equal(s.q_sample(x0, 0), x0)                          # t = 0 is the clean image, to the bit
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -119,7 +119,7 @@ def test_whole_numbers_of_numpy_and_torch_are_as_exact_as_pythons(whole):
     assert torch.equal(linear_beta(whole(10)), linear_beta(10)) and torch.equal(cosine_beta(whole(10)), cosine_beta(10))
 
 
-def test_each_picture_gets_its_own_t():
+def test_each_image_gets_its_own_t():
     s, x0, eps = Schedule(linear_beta()), torch.ones(3, 2, 1, 1), torch.zeros(3, 2, 1, 1)
     out = s.q_sample(x0, torch.tensor([0, 500, 1000]), eps)
     torch.testing.assert_close(out[:, 0, 0, 0], s.alpha_bar[[0, 500, 1000]].sqrt().float())
@@ -152,6 +152,35 @@ def test_impossible_betas_get_a_sentence(beta):
     with pytest.raises(ValueError, match="a row of numbers from 0 to below 1") as error:
         Schedule(beta)
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("name", BETAS)
+def test_a_schedule_is_rebuilt_from_its_alpha_bar(name):
+    s = Schedule(BETAS[name](1024))
+    again = Schedule.from_alpha_bar(s.alpha_bar)
+    torch.testing.assert_close(again.beta, s.beta, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(again.alpha_bar, s.alpha_bar, rtol=1e-12, atol=0)
+    assert again.beta[0] == 0 and again.T == 1024
+    rough = Schedule.from_alpha_bar(s.alpha_bar.float().tolist())      # a list, and float32's rounding, are welcome
+    torch.testing.assert_close(rough.alpha_bar, s.alpha_bar, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("alpha_bar, complaint", [
+    ([], "the first"), ([1.0], "the first"), (0.5, "the first"), ([[1.0, 0.5]], "the first"),
+    ([0.9, 0.5], r"of which the first, at t = 0, is 1; found shape \(2,\), \[0.9, 0.5\]"),
+    ([1.0, 0.5, 0.6], "a row of numbers from 0 to below 1"), ([1.0, 0.5, 0.0], "a row of numbers from 0 to below 1"),
+    ([1.0, float("nan")], "a row of numbers from 0 to below 1")])
+def test_an_impossible_alpha_bar_gets_a_sentence(alpha_bar, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Schedule.from_alpha_bar(alpha_bar)
+
+
+def test_alpha_bar_has_the_precision_of_x():
+    s = Schedule(linear_beta())
+    for of, wanted in ((torch.float16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)):
+        x = torch.zeros(2, 1, 4, 4, dtype=of)
+        assert s.alpha_bar_like(x).dtype == s.at(torch.tensor([1, 2]), x).dtype == wanted
+        torch.testing.assert_close(s.alpha_bar_like(x), s.alpha_bar.to(wanted), rtol=0, atol=0)
 
 
 def test_the_sliders_of_02_answer_within_150_ms(answers_within_150_ms):

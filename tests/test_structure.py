@@ -26,14 +26,16 @@ COURSE = HELPERS | modules("tools") | modules("benchmarks")
 
 # A helper imports from the layers below its own, and from its own package if it is in one.  All else is a library.
 LAYERS = [
-    ["schedule", "unet", "samplers", "metrics", "optim", "checkpoints", "randomness", "threads", "scenes", "plot",
-     "files", "env", "setup_course"],
-    ["train", "data", "widgets"],
+    ["schedule", "unet", "samplers", "guidance", "metrics", "optim", "randomness", "threads", "scenes", "plot", "files",
+     "env", "setup_course"],
+    ["checkpoints", "data", "widgets"],
+    ["train"],
     ["splits"],
     ["datasets", "check"],
     ["report", "run"],
 ]
-STRICTER = {"train": {"optim", "checkpoints", "randomness", "threads"}, "data": {"files"}, "widgets": {"plot"}}
+STRICTER = {"train": {"optim", "checkpoints", "randomness", "threads"}, "data": {"files"}, "widgets": {"plot"},
+            "checkpoints": {"schedule", "unet", "guidance"}}
 
 
 def imported(source):

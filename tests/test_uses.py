@@ -16,10 +16,9 @@ from skimage.restoration import inpaint_biharmonic
 from helpers import env, scenes
 from helpers.data import DataError, load_images
 from helpers.metrics import Judge
-from helpers.samplers import as_eps, ddpm_step, dpmpp_2m_step, sample
-from helpers.schedule import BETAS, Schedule, cosine_beta
-from helpers.checkpoints import load_weights
-from helpers.unet import UNet
+from helpers.checkpoints import load_sampler, load_weights
+from helpers.samplers import ddpm_step, dpmpp_2m_step, sample
+from helpers.schedule import Schedule, cosine_beta
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = Path(__file__).resolve().parent.parent / "notebooks" / "08_what_it_is_good_for.ipynb"
@@ -40,20 +39,20 @@ def page(namespace, *words, without=()):
 
 
 def gaussian(mean, variance, by=None):
-    """The exact eps_model of pictures whose pixels are independent and Gaussian: E[eps | x_t]."""
-    def eps_model(xt, t):
+    """The exact x0_model of images whose pixels are independent and Gaussian: E[x_0 | x_t]."""
+    def x0_model(xt, t):
         a = (by or schedule).alpha_bar[t].view(-1, *[1] * (xt.ndim - 1)).to(xt.dtype)
-        return (1 - a).sqrt() * (xt - a.sqrt() * mean) / (a * variance + 1 - a)
-    return eps_model
+        return mean + a.sqrt() * variance * (xt - a.sqrt() * mean) / (a * variance + 1 - a)
+    return x0_model
 
 
 schedule = Schedule(cosine_beta(1024))
 MEAN, STD = 0.1, 0.2
 
 
-def basics(eps_model, size=8):
+def basics(x0_model, size=8):
     start = lambda n: torch.randn(n, 1, size, size)
-    return dict(torch=torch, F=F, math=math, schedule=schedule, eps_model=eps_model, T=schedule.T, size=size,
+    return dict(torch=torch, F=F, math=math, schedule=schedule, x0_model=x0_model, T=schedule.T, size=size,
                 channels=1, device=torch.device("cpu"), pairwise=pairwise, ddpm_step=ddpm_step,
                 dpmpp_2m_step=dpmpp_2m_step, sample=sample, start=start, load_images=load_images, seed=8)
 
@@ -90,7 +89,7 @@ def test_the_bound_of_an_exact_model_is_that_of_its_closed_form(bound):
 def test_with_many_small_steps_it_is_the_exact_surprise(bound):
     snr = torch.linspace(math.log(schedule.snr()[1]), -12, 1500, dtype=torch.float64).exp()
     alpha_bar = F.pad(snr / (1 + snr), (1, 0), value=1)
-    fine = Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])        # the same last look, but steps of one small ratio
+    fine = Schedule.from_alpha_bar(alpha_bar)                 # the same last look, but steps of one small ratio
     names = basics(gaussian(MEAN, STD**2, fine)) | dict(schedule=fine, T=fine.T, exam=bound["coded"])
     page(names, "def step_cost", "def asked", "def last_look", without=("my_",))
     times = torch.arange(fine.T, 0, -1)
@@ -101,8 +100,9 @@ def test_with_many_small_steps_it_is_the_exact_surprise(bound):
 
 
 def test_a_model_that_is_wrong_pays_for_it(bound):
-    for wrong in (gaussian(MEAN + 0.3, STD**2), gaussian(MEAN, 0.1 * STD**2), lambda xt, t: 0 * xt):
-        names = bound | dict(eps_model=wrong)
+    noiseless = lambda xt, t: schedule.predict_x0(xt, t, 0 * xt)
+    for wrong in (gaussian(MEAN + 0.3, STD**2), gaussian(MEAN, 0.1 * STD**2), noiseless):
+        names = bound | dict(x0_model=wrong)
         page(names, "def asked", "torch.manual_seed(seed)\nevery = ", without=("plot.", "parts"))
         assert names["bound"].mean() > bound["bound"].mean() + 0.1
 
@@ -152,7 +152,7 @@ def test_repeating_a_step_lets_the_hole_hear_of_its_border():
     def twins(xt, t):                                          # x_0 = (u, u), u ~ N(0, 1/4): E[u | x_t] from the sum
         a = schedule.alpha_bar[t].view(-1, 1, 1, 1).to(xt.dtype)
         u = a.sqrt() * xt.sum(-1, keepdim=True) / (2 * a + (1 - a) / 0.25)
-        return (xt - a.sqrt() * u) / (1 - a).sqrt()
+        return u.expand_as(xt)
     names = page(basics(twins), "def paste_known", "def repaint")
     names["start"] = lambda n: torch.randn(n, 1, 1, 2)
     torch.manual_seed(0)
@@ -225,25 +225,24 @@ def test_an_enlargement_shrinks_back_and_its_detail_is_that_of_the_model():
 
 
 def test_a_push_moves_samples_where_they_are_wanted_and_stops_there():
-    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_weights=load_weights, UNet=UNet, as_eps=as_eps,
-                                                       BETAS=BETAS, Schedule=Schedule), "def pushed")
+    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler), "def pushed")
     torch.manual_seed(0)
     noise, wanted = torch.randn(64, 1, 8, 8), torch.tensor([0.0, 0.1, 0.2]).repeat(22)[:64]
     wrong = lambda x: 100 * (x.mean((1, 2, 3)) - wanted).abs()
     run = lambda model: sample(model, schedule, noise, steps=20, step=dpmpp_2m_step).mean((1, 2, 3))
-    free, pushed = run(names["eps_model"]), run(names["pushed"](names["eps_model"], schedule, wrong, 1))
+    free, pushed = run(names["x0_model"]), run(names["pushed"](names["x0_model"], schedule, wrong, 1))
     assert (pushed - wanted).abs().mean() < (free - wanted).abs().mean() / 3
-    still = run(names["pushed"](names["eps_model"], schedule, lambda x: 0 * x.sum((1, 2, 3)), 1))
+    still = run(names["pushed"](names["x0_model"], schedule, lambda x: 0 * x.sum((1, 2, 3)), 1))
     torch.testing.assert_close(still, free)                    # nothing wrong, nothing done
 
 
 @pytest.mark.parametrize("much, length", [(0.25, 0.25), (1, 1), (7, 1)])
 def test_a_push_is_as_long_as_the_order_is_wrong_and_at_most_a_full_step(much, length):
-    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_weights=load_weights, UNet=UNet, as_eps=as_eps,
-                                                       BETAS=BETAS, Schedule=Schedule), "def pushed")
+    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler), "def pushed")
     xt, t = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((3,), 600)
     wrong = lambda x: much + (x - x.detach()).sum((1, 2, 3))   # wrong by so much, with a slope
-    change = names["pushed"](names["eps_model"], schedule, wrong, 5)(xt, t) - names["eps_model"](xt, t)
+    found = names["pushed"](names["x0_model"], schedule, wrong, 5)(xt, t)
+    change = schedule.predict_eps(xt, t, found) - schedule.predict_eps(xt, t, names["x0_model"](xt, t))
     wanted = 5 * length * (1 - schedule.alpha_bar[600]).sqrt().float()
     torch.testing.assert_close(change.flatten(1).norm(dim=1), wanted.expand(3))
 

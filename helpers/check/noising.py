@@ -13,8 +13,7 @@ ALPHA_BAR = torch.tensor([1.0, 0.95, 0.84, 0.66, 0.43, 0.22, 0.07])    # T = 6: 
 
 def known(alpha_bar):
     """The Schedule that has this alpha_bar (T + 1,)."""
-    alpha_bar = alpha_bar.double()
-    return Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])
+    return Schedule.from_alpha_bar(alpha_bar)
 
 
 def mixed(x, eps, a):

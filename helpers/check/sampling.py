@@ -40,7 +40,7 @@ exercise(
     "ddpm_step", "04", "One step of DDPM",
     "From x_t at t to x_s at s, any s below t, given the guess x0: the mean of the posterior, plus its standard "
     "deviation times the noise z, which is given; alpha_bar is (T + 1,), t and s are whole numbers.",
-    truth=lambda xt, x0, t, s, alpha_bar, z: seeded(samplers.ddpm_step, known(alpha_bar), xt, x0, t, s),
+    truth=samplers.ddpm_step,
     inputs=lambda draw: [(*case, fresh(*case[0].shape)) for case in steps_down(draw)],
     mistakes={
         "variance": (posterior(blend, small),
@@ -80,8 +80,8 @@ exercise(
     "last_step", "04", "One step of DDPM",
     "The standard deviation of the noise that a DDPM step from t to s adds, any s below t, one number. (Work out for "
     "yourself what it becomes in the last step, where s is 0.)",
-    truth=lambda t, s, alpha_bar: (seeded(samplers.ddpm_step, known(alpha_bar), torch.zeros(1), torch.zeros(1), t, s)
-                                   / fresh(1)).item(),
+    truth=lambda t, s, alpha_bar: samplers.ddpm_step(
+        torch.zeros(1), torch.zeros(1), t, s, alpha_bar, z=torch.ones(1)).item(),
     inputs=lambda draw: [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR)],
     mistakes={
         "variance": (deviation(lambda a_t, a_s: (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)),
@@ -118,7 +118,7 @@ def jump(formula):
 exercise(
     "ddim_step", "04", "DDIM: the same network, no fresh noise",
     "From x_t at t to x_s at s, given the guess x0, with eta at 0: no noise is drawn.",
-    truth=lambda xt, x0, t, s, alpha_bar: samplers.ddim_step(known(alpha_bar), xt, x0, t, s),
+    truth=samplers.ddim_step,
     inputs=steps_down,
     mistakes={
         "no roots": (jump(lambda xt, x0, e, a_t, a_s: a_s * x0 + (1 - a_s) * e),
@@ -139,7 +139,7 @@ exercise(
         "DDPM's mean": (jump(lambda xt, x0, e, a_t, a_s: blend(xt, x0, a_t, a_s, a_t / a_s)),
                         "This is the mean of the DDPM step. Without the noise that DDPM adds, its pictures lack "
                         "contrast; DDIM keeps all of the guessed noise that belongs to s."),
-        "only one step": (lambda xt, x0, t, s, alpha_bar: samplers.ddim_step(known(alpha_bar), xt, x0, t, t - 1),
+        "only one step": (lambda xt, x0, t, s, alpha_bar: samplers.ddim_step(xt, x0, t, t - 1, alpha_bar),
                           "You step to the t just below, whatever s is. Steps may be left out, so use s."),
         "no roots at all": (lambda xt, x0, t, s, alpha_bar: alpha_bar[s] * x0 + (1 - alpha_bar[s]) * (
                                 xt - alpha_bar[t] * x0) / (1 - alpha_bar[t]),

@@ -4,7 +4,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from helpers import samplers
+from helpers import guidance, samplers
 from helpers.check.engine import exercise
 from helpers.check.noising import ALPHA_BAR, known, mixed
 from helpers.check.sampling import seeded
@@ -111,7 +111,7 @@ exercise(
     "guided", "07", "Overdo what the label changes",
     "Classifier-free guidance: from the guesses eps with the label and eps_without, the guess that is used. A scale of "
     "0 ignores the label, 1 heeds it, above 1 overdoes it.",
-    truth=lambda eps, eps_without, scale: samplers.guided(
+    truth=lambda eps, eps_without, scale: guidance.guided(
         lambda xt, t: eps, lambda xt, t: eps_without, scale)(None, None),
     inputs=lambda draw: [(draw(2), draw(2), 3.0), (draw(2, 1, 2, 3), draw(2, 1, 2, 3), 1.5)],
     mistakes={
@@ -301,10 +301,10 @@ def cost(weight, over=lambda squares: squares.flatten(1).sum(1)):
 
 def gaussian_cost(x0, guess, t, s, alpha_bar):
     """KL of two Gaussians of equal variance, whose means are those of the posterior given x0 and given the guess."""
-    schedule, none = known(alpha_bar), torch.zeros_like(x0)
-    difference = seeded(samplers.ddpm_step, schedule, none, x0, t, s) - seeded(
-        samplers.ddpm_step, schedule, none, guess, t, s)
-    a_t, a_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+    none = torch.zeros_like(x0)
+    difference = (samplers.ddpm_step(none, x0, t, s, alpha_bar, none)
+                  - samplers.ddpm_step(none, guess, t, s, alpha_bar, none))
+    a_t, a_s = alpha_bar[t].item(), alpha_bar[s].item()
     return (difference**2).flatten(1).sum(1) / (2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s))
 
 

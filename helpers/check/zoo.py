@@ -86,8 +86,13 @@ def train(pictures, loss=sound_loss, embedding=time_embedding, follow=follow, st
     return model.eval(), average.eval(), losses
 
 
+def sound_step(schedule, xt, x0, t, s):
+    """The step of DDPM from t to s."""
+    return samplers.ddpm_step(xt, x0, t, s, schedule.alpha_bar, torch.randn_like(xt))
+
+
 @torch.no_grad()
-def draw(model, step=samplers.ddpm_step, n=32, steps=200, seed=1):
+def draw(model, step=sound_step, n=32, steps=200, seed=1):
     """Pictures made from noise, in so many even steps: (n, 1, 8, 8)."""
     torch.manual_seed(seed)
     x, times = torch.randn(n, 1, 8, 8), SCHEDULE.timesteps(steps, even=True)
@@ -314,7 +319,7 @@ class Given(Schedule):
         return f"a Schedule with T = {self.T}"
 
 
-SIX = Given(1 - noising.ALPHA_BAR[1:].double() / noising.ALPHA_BAR[:-1])
+SIX = Given.from_alpha_bar(noising.ALPHA_BAR)
 
 
 def steps(_):
@@ -369,11 +374,11 @@ def wrong_steps(bug):
 
 mend("end", "Exhibit 3: grain", "The step of DDPM from t to s, without what it does too much. schedule has alpha_bar "
      "and at(t, x); xt, x0 are (B, C, H, W), t and s whole numbers.",
-     truth=lambda schedule, xt, x0, t, s: samplers.ddpm_step(schedule, xt, x0, t, s), inputs=steps, right=["as Ho"],
+     truth=sound_step, inputs=steps, right=["as Ho"],
      mistakes=wrong_steps("noise at the end"))
 mend("step", "Exhibit 5: always the same few", "The step of DDPM from t to s, with as much noise as it should have. "
      "schedule has alpha_bar and at(t, x); xt, x0 are (B, C, H, W), t and s whole numbers.",
-     truth=lambda schedule, xt, x0, t, s: samplers.ddpm_step(schedule, xt, x0, t, s), inputs=steps, right=["as Ho"],
+     truth=sound_step, inputs=steps, right=["as Ho"],
      mistakes=wrong_steps("posterior variance"))
 
 # ------------------------------------------------------------------------------------------------------- losses

@@ -4,18 +4,15 @@ from pathlib import Path
 import torch
 
 from helpers import env, plot
-from helpers.samplers import as_eps, dpmpp_2m_step, sample_path
-from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights
-from helpers.unet import UNet
+from helpers.checkpoints import load_sampler
+from helpers.samplers import dpmpp_2m_step, sample_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
 torch.manual_seed(5)
-model, about = load_weights(env.WEIGHTS / "craters64.safetensors", UNet)
-schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+x0_model, schedule, about = load_sampler(env.WEIGHTS / "craters64.safetensors")
 x = torch.randn(3, about["channels"], about["size"], about["size"])
-steps = sample_path(as_eps(model, schedule, about["target"]), schedule, x, steps=40, step=dpmpp_2m_step)
+steps = sample_path(x0_model, schedule, x, steps=40, step=dpmpp_2m_step)
 path = [(schedule.T, x, x), *steps]
 shown = [path[i] for i in (0, 9, 15, 20, 26, 33, 40)]
 figure = plot.panels([[x[i] for _, x, _ in shown] for i in range(3)], "Noise turning into craters", side=1.35)

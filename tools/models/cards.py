@@ -17,7 +17,8 @@ from sklearn.linear_model import LogisticRegression
 
 from helpers import env, run, scenes
 from helpers.metrics import Judge, features, find_craters, find_light, kid
-from helpers.samplers import as_eps, dpmpp_2m_step, sample
+from helpers.guidance import as_x0
+from helpers.samplers import dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import load_weights
 from helpers.unet import UNet
@@ -67,8 +68,8 @@ def samples(model, about, n, steps):
     model, made = model.to(memory_format=torch.channels_last), []
     for i in range(0, n, 32):
         net = partial(model, y=labels[i:i + 32]) if classes else model
-        eps_model = as_eps(net, schedule, about["target"])
-        made.append(sample(eps_model, schedule, noise[i:i + 32], steps=steps, step=dpmpp_2m_step))
+        x0_model = as_x0(net, schedule, about["target"])
+        made.append(sample(x0_model, schedule, noise[i:i + 32], steps=steps, step=dpmpp_2m_step))
     return torch.cat(made), labels
 
 
