@@ -9,8 +9,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 HELPERS = {path.stem: path for path in sorted((ROOT / "helpers").glob("*.py"))}
-CORE = "schedule unet samplers optim checkpoints randomness threads train metrics scenes data plot".split()
-MAY = {"data": {"files"}, "train": {"optim", "checkpoints", "randomness", "threads"}}       # all else is a library
+CORE = "schedule unet samplers optim checkpoints randomness span threads train metrics scenes data plot".split()
+MAY = {"data": {"files"}, "train": {"optim", "checkpoints", "randomness", "span", "threads"}}      # else a library
 CONDA = {"torch": "pytorch", "matplotlib": "matplotlib-base"}          # where conda-forge has another name
 
 
