@@ -2,7 +2,6 @@
 
     average, losses = fit(model, images, lambda model, x0: diffusion_loss(model, schedule, x0), minutes=5)
 """
-import math
 import os
 import time
 import zlib
@@ -23,10 +22,10 @@ from tqdm.auto import tqdm
 from helpers.checkpoints import load_checkpoint, reserve, save_checkpoint
 from helpers.optim import Muon, RunningAverage
 from helpers.randomness import random_states_kept
+from helpers.span import RISE, Span, learning_rate, number
 from helpers.threads import Threads, most_threads, threads_kept, worth_trying
 
 GPU_LOOKS = 16             # a GPU is asked for its losses once in so many steps: to ask is to wait until it is done
-RISE = 100                 # steps in which the learning rate rises
 MOST_SKIPPED = 50          # steps in a row: fp16 leaves out some, but never so many
 
 def diffusion_loss(model, schedule, x0, target="eps"):
@@ -46,26 +45,6 @@ def drop_labels(y, share=0.1):
     A network trained on them knows images with and without a label, the two that guidance.guided needs.
     """
     return y.where(torch.rand(len(y), device=y.device) >= share, -1)
-
-
-def number(name, value, kind):
-    """value, which may be one of numpy's or torch's, as kind (int or float); ValueError where it is no such number."""
-    try:
-        plain = kind(value)
-        if plain == value:
-            return plain
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        pass
-    raise ValueError(f"{name} must be a {'whole number' if kind is int else 'number'}; found {value!r}.")
-
-
-def learning_rate(done, step, lr, warmup=100):
-    """The rate at a fraction done of the run: half a cosine down to zero, after a linear rise.
-
-    The rise takes warmup steps, or the first twentieth of a run for which that is too long.
-    """
-    rise = min(1, max((step + 1) / warmup, 20 * done))
-    return lr * rise * (1 + math.cos(math.pi * min(done, 1))) / 2
 
 
 def ema_update(decay):
@@ -95,7 +74,7 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
     trained for longer already.  OSError: no checkpoint can be written.  ArithmeticError: a loss that is not finite.
     """
     settings = Settings(batch_size, lr, ema, seed, checkpoint, save_every, about or {}, workers)
-    span = Span.of(steps, minutes, dataset, settings)
+    span = Span.of(steps, minutes, len(dataset), settings.batch_size)
     with random_states_kept(), threads_kept():
         run = set_up(model, dataset, loss_fn, settings, span.shortened())
         with reserve(checkpoint if run.accelerator.is_main_process else None, run.made_with):
@@ -124,58 +103,6 @@ class Settings:
             setattr(self, name, number(name, getattr(self, name), int))
         for name in ("lr", "ema", "save_every"):
             setattr(self, name, number(name, getattr(self, name), float))
-
-
-@dataclass
-class Span:
-    """The stopping rule: how long a training is, in steps or else in seconds, and its learning rate on the way.
-
-    joint: (step, done, rate) where a training that was stopped took on another length, else None
-    """
-    steps: int | None
-    seconds: float | None
-    joint: tuple | None = None
-
-    @classmethod
-    def of(cls, steps, minutes, dataset, settings):
-        """The Span of steps or minutes; ValueError unless there is one of the two, and an example for each step."""
-        steps = None if steps is None else number("steps", steps, int)
-        minutes = None if minutes is None else number("minutes", minutes, float)
-        given = [length for length in (steps, minutes) if length is not None]
-        if len(dataset) < 1 or settings.batch_size < 1 or len(given) != 1 or not 0 < given[0] < math.inf:
-            raise ValueError(f"fit needs at least one example a step and either steps or minutes above 0; found "
-                             f"{len(dataset)} examples, batch_size={settings.batch_size}, {steps=}, {minutes=}.")
-        return cls(steps, None if minutes is None else 60 * minutes)
-
-    def __str__(self):
-        return f"{self.steps} steps" if self.steps else f"{self.seconds / 60:g} minutes"
-
-    def shortened(self):
-        """The Span that is left of this one by the variable COURSE_TRAINING; ValueError where that is no fraction."""
-        text = os.environ.get("COURSE_TRAINING") or "1"
-        try:
-            fraction = float(text)
-        except ValueError:
-            fraction = math.nan
-        if not 0 < fraction <= 1:
-            raise ValueError(f"COURSE_TRAINING is {text!r}, but it must be the fraction of each training that is "
-                             "carried out, above 0 and at most 1: set it to 0.2, for example, or unset it.")
-        if self.steps:
-            return Span(max(round(self.steps * fraction), min(self.steps, 100)), None)
-        return Span(None, self.seconds * fraction)
-
-    def done(self, step, elapsed):
-        """The fraction that is behind after so many steps and seconds; the training stops at 1."""
-        return step / self.steps if self.steps else elapsed / self.seconds
-
-    def rate(self, done, step, lr):
-        """The learning rate of a step: learning_rate, reached from a joint in a second rise (Ibrahim et al. 2024)."""
-        rate = learning_rate(done, step, lr, RISE)
-        if self.joint is None:
-            return rate
-        begun, before, old = self.joint
-        rise = min(1, max((step - begun + 1) / RISE, 20 * (done - before) / (1 - before)))
-        return rise * rate + (1 - rise) * old
 
 
 class Losses(Sequence):

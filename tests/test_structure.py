@@ -26,7 +26,7 @@ COURSE = HELPERS | modules("tools") | modules("benchmarks")
 
 # A helper imports from the layers below its own, and from its own package if it is in one.  All else is a library.
 LAYERS = [
-    ["schedule", "unet", "samplers", "guidance", "metrics", "optim", "randomness", "threads", "scenes", "plot", "files",
+    ["schedule", "unet", "samplers", "guidance", "metrics", "optim", "randomness", "span", "threads", "scenes", "plot", "files",
      "env", "setup_course"],
     ["checkpoints", "data", "widgets"],
     ["train"],
@@ -34,7 +34,7 @@ LAYERS = [
     ["datasets", "check"],
     ["report", "run"],
 ]
-STRICTER = {"train": {"optim", "checkpoints", "randomness", "threads"}, "data": {"files"}, "widgets": {"plot"},
+STRICTER = {"train": {"optim", "checkpoints", "randomness", "span", "threads"}, "data": {"files"}, "widgets": {"plot"},
             "checkpoints": {"schedule", "unet", "guidance"}}
 
 
