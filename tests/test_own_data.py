@@ -175,3 +175,14 @@ def resumed(tmp_path, monkeypatch, fractions):
     ([1.2], ["100%"]), ([], ["100%"])], ids=["whole", "resumed", "cut short", "past its end", "finished"])
 def test_samples_are_labelled_with_what_was_done_when_they_were_drawn(fractions, wanted, tmp_path, monkeypatch):
     assert resumed(tmp_path, monkeypatch, fractions) == (wanted, len(wanted))
+
+
+def test_rendered_images_are_never_those_of_the_training(tmp_path, monkeypatch):
+    """Whoever trains notebook 03 with a seed that a later notebook renders with gets other images there."""
+    monkeypatch.setattr(env, "CHECKPOINTS", tmp_path)
+    for page, seed, trained_with in (("04", 7, 8), ("05", 2, 1002), ("08", 8, 1008)):
+        about = dict(size=16, channels=1, schedule="cosine", T=64, target="v", seed=trained_with)
+        save_weights(env.weights_path(None, 16, 1), UNet(1, 1, (8,), patch=4), **about)
+        names = play(page, UP_TO_THE_DATA[page], size=16, seed=seed)
+        shown = names["pictures"] if "pictures" in names else names["ordinary"]
+        assert len(shown) >= 64 and count_of(shown, scenes.craters(len(shown), 16, trained_with).images) == 0
