@@ -78,6 +78,13 @@ class Exercise:
         head[0] = head[0].replace(self.name, name or self.name, 1)
         return "\n".join([*own, *head, *body])
 
+    def imports(self):
+        """The imports of its module that the solution needs, a line each."""
+        used = {node.id for node in ast.walk(ast.parse(self.source())) if isinstance(node, ast.Name)}
+        module = ast.parse(inspect.getsource(inspect.getmodule(self.solution)))
+        return [ast.unparse(node) for node in module.body if isinstance(node, ast.Import)
+                and used & {alias.asname or alias.name for alias in node.names}]
+
     def example_in_words(self):
         """The worked example as Markdown: the arguments in code type, and what they give."""
         if self.for_example:
@@ -237,7 +244,8 @@ class Exercise:
                                      f"random numbers.{use}{also}", function, "own noise")
         if x.shape != y.shape:
             lines = argument_lines(self.arguments, cases[i])
-            say = f"the result should have the shape `{tuple(y.shape)}`; yours has `{tuple(x.shape)}`.{also}"
+            wanted = torch.as_tensor(self.solution(*copy.deepcopy(cases[i]))).shape if self.read else y.shape
+            say = f"the result should have the shape `{tuple(wanted)}`; yours has `{tuple(x.shape)}`.{also}"
             return self.found(False, "\n".join(["For", *lines, say]), function)
         if x.is_complex():
             return self.found(False, f"Your result holds complex numbers.{also}", function)

@@ -1,6 +1,7 @@
 """The saved notebooks: whole, clean, stamped, and in step with helpers.  That their cells still run is nbval's part."""
 import ast
 import base64
+import copy
 import os
 import re
 import shutil
@@ -13,12 +14,12 @@ import pytest
 from nbformat.v4 import new_output
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import address  # noqa: E402
 import notebooks  # noqa: E402
 
-from helpers.check import EXERCISES  # noqa: E402
-from helpers.check.zoo import ZOO  # noqa: E402
+from exercises.check import EXERCISES  # noqa: E402
+from tools.authoring.exercises import stub, unanswered, update  # noqa: E402
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -231,8 +232,8 @@ def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
 
 
 @pages
-def test_exercises_stand_where_their_tables_say(path):
-    """Heading, task, stub and check come from helpers/check; a folded solution follows before the next heading."""
+def test_exercises_stand_where_their_files_say(path):
+    """Heading, prompt, stub and check come from exercises/; a folded solution follows before the next heading."""
     notebook, _ = load(path)
     cells, heading, open_, found = notebook.cells, None, [], []
     for before, cell in zip([None, *cells], cells):
@@ -242,12 +243,21 @@ def test_exercises_stand_where_their_tables_say(path):
             heading = headings[-1].replace("$", "")
         if "exercise" in tags:
             name = re.search(r"check\.(\w+)\(my_\w+\)\Z", cell.source)[1]
-            exercise = (EXERCISES | ZOO)[name]
-            assert cell.source.removeprefix("from helpers import check\n\n").startswith(exercise.stub + "\n\ncheck.")
-            assert exercise.page == path.stem[:2] and exercise.after == heading and exercise.task in before.source
-            assert [output.data["text/plain"].partition(".")[0] for output in cell.outputs] == [f"{name}: not done yet"]
+            exercise = EXERCISES[name]
+            assert cell.source.removeprefix("from exercises import check\n\n") == stub(exercise, False)
+            assert exercise.file == path.name and exercise.section == heading
+            assert f"**Your turn: `{name}`.**" in before.source
+            assert [output.data for output in cell.outputs] == [unanswered(exercise)]
+            assert cell.outputs[0].data["text/plain"].startswith(f"{name}: not done yet.")
             open_, found = [*open_, name], [*found, name]
         if "solution" in tags:
             assert open_, "a solution without an exercise"
             open_ = []
-    assert sorted(found) == sorted(name for name, e in (EXERCISES | ZOO).items() if e.page == path.stem[:2])
+    assert sorted(found) == sorted(name for name, exercise in EXERCISES.items() if exercise.file == path.name)
+
+
+@pages
+def test_prompts_are_those_of_the_exercises(path):
+    """`python -m tools.authoring.exercises` would change nothing."""
+    notebook, _ = load(path)
+    assert update(copy.deepcopy(notebook)) == notebook, "run python -m tools.authoring.exercises"

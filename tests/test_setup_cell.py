@@ -19,9 +19,9 @@ WHERE = "\nprint('ours:', helpers.__file__, sys.path.count(str(root)))"
 def published(tmp_path):
     """The address of a repository that holds a course."""
     source = tmp_path / "published"
-    (source / "helpers" / "check").mkdir(parents=True)
-    for name in ("__init__", "check/zoo"):
-        (source / "helpers" / f"{name}.py").write_text("", encoding="utf8")
+    for name in ("helpers/__init__", "exercises/check"):
+        (source / name).parent.mkdir(parents=True)
+        (source / f"{name}.py").write_text("", encoding="utf8")
     git(source, "init", "--quiet", "--initial-branch", address.course()["branch"])
     git(source, "add", "--all")
     git(source, "-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "commit.gpgsign=false",

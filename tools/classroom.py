@@ -7,7 +7,6 @@
 import ast
 import copy
 import functools
-import inspect
 import os
 import re
 import sys
@@ -20,12 +19,10 @@ from nbformat.v4 import new_markdown_cell, new_output
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-import answers  # noqa: E402
 import notebooks  # noqa: E402
 
-from helpers import check  # noqa: E402
+from exercises.check import EXERCISES  # noqa: E402
 
-EXERCISES = check.EXERCISES | check.zoo.ZOO
 KIT = ROOT / "tools" / "kit"                                   # the texts of the instructor's kit
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
@@ -86,11 +83,8 @@ def imported(source):
 
 
 def answered(source, name):
-    """A stub cell with the answer in the stub's place, and above it the imports that the answer needs."""
-    written = inspect.getsource(getattr(answers, f"my_{name}")).rstrip()
-    used = {node.id for node in ast.walk(ast.parse(written)) if isinstance(node, ast.Name)}
-    top = [ast.unparse(node) for node in ast.parse(inspect.getsource(answers)).body if isinstance(node, ast.Import)
-           and used & {alias.asname or alias.name for alias in node.names}]
+    """A stub cell with the solution in the stub's place, and above it the imports that the solution needs."""
+    written, top = EXERCISES[name].source(f"my_{name}"), EXERCISES[name].imports()
     (stub,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     lines = source.splitlines()
     return "\n".join([*top, *[""] * bool(top), *lines[:stub.lineno - 1], written, *lines[stub.end_lineno:]])
@@ -138,11 +132,10 @@ def instructor(notebook, page, folder=None):
         cells.append(cell)
         if tagged(cell, "exercise"):
             (name,) = exercises(nbformat.from_dict({"cells": [cell]}))
-            if hasattr(answers, f"my_{name}"):
-                cell.source = answered(cell.source, name)
-                result = EXERCISES[name](getattr(answers, f"my_{name}"))
-                cell.outputs = [new_output("execute_result", execution_count=cell.execution_count, data={
-                    "text/plain": repr(result), "text/html": result._repr_html_()})]
+            cell.source = answered(cell.source, name)
+            result = EXERCISES[name](EXERCISES[name].solution)
+            cell.outputs = [new_output("execute_result", execution_count=cell.execution_count, data={
+                "text/plain": repr(result), "text/html": result._repr_html_()})]
             cells.append(teacher(f"<details><summary>For the teacher: the mistakes that this check recognises"
                                  f"</summary>\n\n{mistakes(name)}\n\n</details>", name))
     about = (f"## For the teacher\n\nRuns in about {minutes(notebook):g} minutes on two cores. "
