@@ -230,18 +230,26 @@ class Exercise:
             return self.found(True, said, function)
         return self.found(False, self.mistakes[name][1] + also, function, name)
 
+    def draws(self, function, case, x, solution):
+        """Whether a function that gave x gives something else when it is called again: it draws random numbers."""
+        for seed in (1, 2, 3):
+            again = self.run(function, case, seed)[0]
+            again = None if again is None else numbers(again, solution)[0]
+            if again is not None and again.shape == x.shape and not torch.equal(again.nan_to_num(), x.nan_to_num()):
+                return True
+        return False
+
     def counter_example(self, function, found, also):
         """The Result for a mistake that is not known: the smallest inputs that show it, expected and found."""
         cases, solutions, _ = self.prepared()
         expected = [torch.as_tensor(y) for y in solutions]
         i = min((i for i, (x, y) in enumerate(zip(found, expected)) if not close(x, y)), key=lambda i: size(cases[i]))
         x, y = found[i], expected[i]
-        again = self.run(function, cases[i], seed=1)[0]
-        again = None if again is None else numbers(again, solutions[i])[0]
-        if again is not None and again.shape == x.shape and not torch.equal(again.nan_to_num(), x.nan_to_num()):
-            use = f" Use the `{self.noise}` that you are given." if self.noise else ""
+        if self.draws(function, cases[i], x, solutions[i]):
+            given = " and ".join(f"`{name}`" for name in self.noise)
+            use = f"Use the {given} that you are given." if given else "Nothing is to be drawn here."
             return self.found(False, f"Called twice with the same arguments, your function gives two results: it draws "
-                                     f"random numbers.{use}{also}", function, "own noise")
+                                     f"random numbers. {use}{also}", function, "own noise")
         if x.shape != y.shape:
             lines = argument_lines(self.arguments, cases[i])
             wanted = torch.as_tensor(self.solution(*copy.deepcopy(cases[i]))).shape if self.read else y.shape
@@ -255,13 +263,13 @@ class Exercise:
         return self.found(False, "\n".join(["For", *lines, say + also]), function, None, (cases[i], index, wanted, got))
 
 
-def exercise(section, *, example, inputs, noise=None, read=None, entries=None, examine=None, for_example=None):
+def exercise(section, *, example, inputs, noise=(), read=None, entries=None, examine=None, for_example=None):
     """Make an Exercise of the solution below it.
 
     section: the heading in the notebook under which it stands
     example: the arguments of the worked example, which is also the first thing that is tried
     inputs: (draw) -> more lists of arguments; see Draw.  They must tell every known mistake from the solution
-    noise: the name of the argument that holds the noise, to say so to who draws noise of their own
+    noise: the names of the arguments that hold what is random, for those who draw random numbers of their own
     read: (what a function returned, its arguments) -> the numbers that are compared, where that is not the result
     entries: what each entry of those numbers is, in words
     examine: (what a function returns, its arguments) -> "right" or the name of a mistake, for results that are drawn

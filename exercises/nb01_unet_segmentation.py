@@ -82,6 +82,8 @@ held_out.mistakes = {
                           "largest, and only so many."),
     "none": (largest(lambda n, share: round(share * n)),
              "Nearly. With a small share your rounding leaves no slice at all to test on."),
+    "all": (lambda groups, share: torch.isin(groups, groups.unique()[-round(share * len(groups.unique())):]),
+            "Nearly. With a small share your rounding gives 0, and a list from minus 0 on is the whole list."),
     "share of images": (share_of_images,
                         "You count how many images are held out. The share is one of slices, which hold different "
                         "numbers of images."),
@@ -93,6 +95,9 @@ held_out.mistakes = {
     "one more": (largest(lambda n, share: max(round(share * n), 1) + 1), "You hold out one slice too many."),
     "by appearance": (by_appearance,
                       "You take the slices that come last in the list. Asked for are those with the largest ids."),
+    "above a share of the ids": (lambda groups, share: groups > groups.max() * (1 - share),
+                                 "You compare with a share of the largest id. The ids are names, which may begin "
+                                 "anywhere: count the different ones."),
     "of the ids": (lambda groups, share: groups >= groups.max() * (1 - share),
                    "You take a share of the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
@@ -172,6 +177,11 @@ iou.mistakes = {
     "one if either is empty": (one_if_either_is_empty,
                                "Nearly. Only where both masks are empty is the score 1. Where one of them is, "
                                "something was missed, or was marked wrongly."),
+    "one if nothing is to be found": (lambda pred, target: iou.solution(pred, target).where(target.sum((1, 2)) > 0, 1),
+                                      "Nearly. Where there is nothing to find, but something was marked, the score is "
+                                      "0."),
+    "one if nothing is marked": (lambda pred, target: iou.solution(pred, target).where(pred.sum((1, 2)) > 0, 1),
+                                 "Nearly. Where nothing was marked, but something is to be found, the score is 0."),
     "smoothed": (of_areas(lambda i, p, q, n: (i + 1) / (p + q - i + 1)),
                  "You add 1 above and below to avoid a division by 0. That changes every score: treat the empty case "
                  "on its own."),
@@ -280,6 +290,10 @@ skip_join.mistakes = {
               "You join along the width: the images now stand side by side. Join along the channels."),
     "bilinear": (lambda x, skip: torch.cat([double(x, "bilinear"), skip], 1),
                  "You blend between neighbours while doubling. Here each pixel becomes four equal ones."),
+    "corners aligned": (lambda x, skip: torch.cat([F.interpolate(
+                            x, scale_factor=2, mode="bilinear", align_corners=True), skip], 1),
+                        "You blend between neighbours while doubling, with aligned corners. Here each pixel becomes "
+                        "four equal ones."),
     "bicubic": (lambda x, skip: torch.cat([double(x, "bicubic"), skip], 1),
                 "You fit a curve through neighbours while doubling. Here each pixel becomes four equal ones."),
     "tiled": (lambda x, skip: torch.cat([x.repeat(1, 1, 2, 2), skip], 1),

@@ -8,7 +8,7 @@ from exercises.common import (
 from exercises.exercise import exercise
 
 
-@exercise("A first idea: add a little noise, many times", noise="z",
+@exercise("A first idea: add a little noise, many times", noise=["z"],
           example=(row(1, -0.5), torch.tensor(0.36), row(0.5, 1)),
           inputs=lambda draw: [(draw(2, 2, 3, 4), torch.tensor(0.19), draw(2, 2, 3, 4)),
                                (draw(1, 1, 2, 2), torch.tensor(0.9), draw(1, 1, 2, 2))])
@@ -104,7 +104,7 @@ alpha_bar.mistakes = {
 }
 
 
-@exercise("In one jump", noise="eps", example=(row(0.5, -1), torch.tensor([1]), row(1, 0.25), ROUND),
+@exercise("In one jump", noise=["eps"], example=(row(0.5, -1), torch.tensor([1]), row(1, 0.25), ROUND),
           inputs=images_and_times)
 def q_sample(x0, t, eps, alpha_bar):
     r"""Jump from clean images to time t in one step,

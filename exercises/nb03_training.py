@@ -73,7 +73,8 @@ time_embedding.mistakes = {
                       "Your frequencies fall too fast, as if each factor were taken twice. The last one stays above 1 "
                       "by 10000."),
     "rising": (waves(lambda k, half: 10_000 ** (k / half)),
-               "Your frequencies rise instead of falling: the exponent has the wrong sign."),
+               "Your frequencies rise instead of falling: the exponent has the wrong sign, or the times are divided by "
+               "them."),
     "linear": (waves(lambda k, half: torch.linspace(1, 1e-4, half)),
                "Your frequencies lie on a straight line. From one to the next they fall by equal factors."),
     "from 1": (waves(lambda k, half: 10_000 ** (-(k + 1) / half)),
@@ -84,6 +85,8 @@ time_embedding.mistakes = {
                                                               "10000."),
     "base e": (waves(lambda k, half: torch.exp(-k / half)),
                "Your frequencies fall towards 1 by e: the logarithm of 10000 is missing in the exponent."),
+    "log10": (waves(lambda k, half: torch.exp(-4 * k / half)),
+              "You take the logarithm to base ten. With the exponential goes the natural one."),
     "divided": (lambda t, dim: waves(lambda k, half: 10_000 ** (-k / half))(t / 1000, dim),
                 "You divide the times by their number first. Here they go into the angle as they are."),
 }
@@ -115,7 +118,7 @@ def loss_and_gradient(loss, case):
     return torch.stack([loss.detach().reshape(()).to(weight), torch.zeros(()) if weight.grad is None else weight.grad])
 
 
-@exercise("The loss", noise="eps", read=loss_and_gradient, entries=("the loss", "the gradient of the loss"),
+@exercise("The loss", noise=["t", "eps"], read=loss_and_gradient, entries=("the loss", "the gradient of the loss"),
           example=(TinyNetwork(0.5, 0), row(0.5, -1), torch.tensor([1]), row(1, 0.25), ROUND),
           inputs=lambda draw: [(TinyNetwork(0.6, 0.07), *case) for case in images_and_times(draw)])
 def noise_loss(model, x0, t, eps, alpha_bar):
@@ -153,6 +156,12 @@ def without_time(model, x0, t, eps, alpha_bar):
     return F.mse_loss(model(per_image(mixed)(x0, t, eps, alpha_bar), 0 * t), eps)
 
 
+def weighted(model, x0, t, eps, alpha_bar):
+    """Wrong: weighted by the signal-to-noise ratio."""
+    a = alpha_bar[t].reshape(-1, 1, 1, 1)
+    return (a / (1 - a) * (model(mixed(x0, eps, a), t) - eps)**2).mean()
+
+
 @torch.no_grad()
 def without_gradient(*case):
     """Wrong: a loss that no gradient passes."""
@@ -174,6 +183,11 @@ noise_loss.mistakes = {
              "It is half of the mean squared error."),
     "negative": (scored(lambda out, eps, x0, xt: -F.mse_loss(out, eps)),
                  "The loss is negative: training would make the error as large as it can."),
+    "norm": (scored(lambda out, eps, x0, xt: (out - eps).norm()),
+             "This is the norm of the error, which grows with the number of pixels. Take the mean of the squares."),
+    "Huber": (scored(lambda out, eps, x0, xt: F.smooth_l1_loss(out, eps)),
+              "Large errors count with their size here, and not with their square. Take the mean of the squares."),
+    "weighted": (weighted, "You weigh the errors with the signal-to-noise ratio. Here all times count alike."),
     "mean error": (scored(lambda out, eps, x0, xt: (out - eps).mean()),
                    "You average the errors without squaring them, so errors of opposite sign cancel."),
     "clean input": (lambda model, x0, t, eps, alpha_bar: F.mse_loss(model(x0, t), eps),
@@ -294,6 +308,8 @@ predict_x0.mistakes = {
                 "The weights are swapped: this would solve for the noise if you were given the image."),
     "noise in full": (per_image(lambda x, e, a: (x - e) / a**0.5),
                       "You subtract the noise in full, but at small t there is little of it in x_t."),
+    "difference": (per_image(lambda x, e, a: x - e),
+                   "You subtract the noise in full, and the weights are missing. In x_t both parts have one."),
     "early": (per_image(solved, -1), "You are one step early: entry t of alpha_bar belongs to t itself."),
     "late": (per_image(solved, 1), "You are one step late: entry t of alpha_bar belongs to t itself."),
     "columns": (along(3, solved),

@@ -11,7 +11,7 @@ def steps_down(draw):
     return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR, draw(2, 2, 2, 3)) for t, s in times]
 
 
-@exercise("One step of DDPM", noise="z", inputs=steps_down,
+@exercise("One step of DDPM", noise=["z"], inputs=steps_down,
           example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND, row(1, 0)))
 def ddpm_step(xt, x0, t, s, alpha_bar, z):
     r"""Compute one step of DDPM from $x_t$ to $x_s$, for any s < t: the mean of the posterior, plus its standard
@@ -398,7 +398,7 @@ class Denoiser:
         return f"a function with denoise(noisy, t) = {self.image:g} noisy{minus}"
 
 
-@exercise("Take the noise off a picture", noise="eps",
+@exercise("Take the noise off a picture", noise=["eps"],
           example=(Denoiser(0.5, 0), row(0.5, -1), 1, row(1, 0.25), ROUND),
           inputs=lambda draw: [(Denoiser(0.8, 0.03), draw(2, 2, 3, 4), 5, draw(2, 2, 3, 4), ALPHA_BAR),
                                (Denoiser(0.8, 0.03), draw(2, 1, 2, 2), 3, draw(2, 1, 2, 2), ALPHA_BAR)])

@@ -7,7 +7,7 @@ from exercises.common import ALPHA_BAR, ROUND, mixed, row
 from exercises.exercise import exercise
 
 
-@exercise("One network, with and without a label", noise="u",
+@exercise("One network, with and without a label", noise=["u"],
           example=(torch.tensor([2, 0, 1, 3]), torch.tensor([0.7, 0.1, 0.9, 0.2]), 0.3),
           inputs=lambda draw: [(torch.tensor([5, 2, 4, 1, 3, 2, 0, 6, 1]), draw(9, low=0, high=1), 0.55),
                                (torch.tensor([1, 0, 3, 2, 4]), torch.tensor([0.25, 0.5, 0.125, 0.75, 0.0]), 0.25),
@@ -46,6 +46,8 @@ drop_labels.mistakes = {
                  "You keep the labels that should be dropped, and drop the others."),
     "not strictly": (lambda y, u, share: torch.where(u <= share, -1, y),
                      "Nearly. A number that equals share is not smaller, so its label is kept."),
+    "above": (lambda y, u, share: torch.where(u > share, -1, y),
+              "You drop the labels whose number is above share. Asked for are those below."),
     "other end": (lambda y, u, share: torch.where(u > 1 - share, -1, y),
                   "You drop the labels with the largest numbers in u. Asked for are those below share."),
     "zero": (lambda y, u, share: torch.where(u < share, 0, y),
@@ -230,6 +232,10 @@ invert_step.mistakes = {
     "still scaled": (climb(lambda xt, x0, e, a_t, a_u: mixed(xt - (1 - a_t)**0.5 * e, e, a_u)),
                      "The noise is off, but the image is still scaled down as it was at t. Undo that before you noise "
                      "it up to u."),
+    "brackets": (climb(lambda xt, x0, e, a_t, a_u: mixed(xt - (1 - a_t)**0.5 * e / a_t**0.5, e, a_u)),
+                 "To estimate the clean image, only the noise is divided: a pair of brackets is missing."),
+    "noise as image": (climb(lambda xt, x0, e, a_t, a_u: mixed(e, (xt - a_t**0.5 * e) / (1 - a_t)**0.5, a_u)),
+                       "You take `eps` for the estimate of the image. It is the predicted noise."),
     "noise in full off": (climb(lambda xt, x0, e, a_t, a_u: mixed((xt - e) / a_t**0.5, e, a_u)),
                           "You subtract the noise in full, but at t it has a weight in x_t."),
     "divided by the variance": (climb(lambda xt, x0, e, a_t, a_u: mixed((xt - (1 - a_t)**0.5 * e) / a_t, e, a_u)),
@@ -274,6 +280,10 @@ guided.mistakes = {
               "twice."),
     "ignored": (lambda eps, eps_without, scale: eps,
                 "The scale has no effect: this is the prediction with the label as it is."),
+    "one too little": (lambda eps, eps_without, scale: eps_without + (scale - 1) * (eps - eps_without),
+                       "You guide by one too little: a scale of 1 should give the prediction with the label."),
+    "mean": (lambda eps, eps_without, scale: (eps + eps_without) / 2,
+             "You take the mean of the two predictions, whatever the scale is."),
     "without": (lambda eps, eps_without, scale: eps_without,
                 "The label has no effect: this is the prediction without it."),
     "average": (lambda eps, eps_without, scale: (eps_without + scale * eps) / (1 + scale),

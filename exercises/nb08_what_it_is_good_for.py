@@ -8,7 +8,7 @@ from exercises.common import ALPHA_BAR, ROUND, mixed, row
 from exercises.exercise import exercise
 
 
-@exercise("Missing pixels: keep what is known", noise="eps",
+@exercise("Missing pixels: keep what is known", noise=["eps"],
           example=(row(0.1, 0.2), row(0.5, -1), row(1, 0), 1, row(1, 0.25), ROUND),
           inputs=lambda draw: [(draw(*shape), draw(*shape), draw.mask(*shape), t, draw(*shape), ALPHA_BAR)
                                for shape, t in (((2, 2, 3, 4), 4), ((3, 1, 2, 2), 2))])
