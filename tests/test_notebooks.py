@@ -1,6 +1,8 @@
 """The saved notebooks: whole, clean, stamped, and in step with helpers.  That their cells still run is nbval's part."""
 import ast
 import base64
+import copy
+import math
 import os
 import re
 import shutil
@@ -11,13 +13,14 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from nbconvert.exporters import ScriptExporter
 from nbformat.v4 import new_output
 
 from helpers import scenes
-from helpers.check import EXERCISES
-from helpers.check.zoo import ZOO
+from exercises.check import EXERCISES
 from tools.authoring import address, clean
+from tools.authoring.exercises import stub, unanswered, update
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -235,8 +238,8 @@ def test_a_fork_is_one_command_away(tmp_path, monkeypatch):
 
 
 @pages
-def test_exercises_stand_where_their_tables_say(path):
-    """Heading, task, stub and check come from helpers/check; a folded solution follows before the next heading."""
+def test_exercises_stand_where_their_files_say(path):
+    """Heading, prompt, stub and check come from exercises/; a folded solution follows before the next heading."""
     notebook, _ = load(path)
     cells, heading, open_, found = notebook.cells, None, [], []
     for before, cell in zip([None, *cells], cells):
@@ -246,15 +249,55 @@ def test_exercises_stand_where_their_tables_say(path):
             heading = headings[-1].replace("$", "")
         if "exercise" in tags:
             name = re.search(r"check\.(\w+)\(my_\w+\)\Z", cell.source)[1]
-            exercise = (EXERCISES | ZOO)[name]
-            assert cell.source.removeprefix("from helpers import check\n\n").startswith(exercise.stub + "\n\ncheck.")
-            assert exercise.page == path.stem[:2] and exercise.after == heading and exercise.task in before.source
-            assert [output.data["text/plain"].partition(".")[0] for output in cell.outputs] == [f"{name}: not done yet"]
+            exercise = EXERCISES[name]
+            assert cell.source.removeprefix("from exercises import check\n\n") == stub(exercise, False)
+            assert exercise.file == path.name and exercise.section == heading
+            assert f"**Your turn: `{name}`.**" in before.source
+            assert [output.data for output in cell.outputs] == [unanswered(exercise)]
+            assert cell.outputs[0].data["text/plain"].startswith(f"{name}: not done yet.")
             open_, found = [*open_, name], [*found, name]
         if "solution" in tags:
             assert open_, "a solution without an exercise"
             open_ = []
-    assert sorted(found) == sorted(name for name, e in (EXERCISES | ZOO).items() if e.page == path.stem[:2])
+    assert sorted(found) == sorted(name for name, exercise in EXERCISES.items() if exercise.file == path.name)
+
+
+@pages
+def test_prompts_are_those_of_the_exercises(path):
+    """`python -m tools.authoring.exercises` would change nothing."""
+    notebook, _ = load(path)
+    assert update(copy.deepcopy(notebook)) == notebook, "run python -m tools.authoring.exercises"
+
+
+# The rewrite of a notebook empties its row; then the folded cell is written from the exercise, as prompt and stub are.
+OTHER_SOLUTIONS = {
+    "02": {"alpha_bar", "q_sample", "beta_of"}, "03": {"noise_loss", "ema_update"},
+    "04": {"ddpm_step", "last_step", "ddim_step", "timesteps", "partial_denoise"}, "05": {"spread", "time_of", "blend"},
+    "06": {"kid", "recall", "nearest", "closeness", "copied"}, "07": {"drop_labels", "invert_step", "guided"},
+    "08": {"step_cost", "paste_known"},
+}
+
+
+@pages
+def test_folded_solutions_pass_the_check(path):
+    _, cells = load(path)
+    waiting, passed = [], set()
+    for cell in cells:
+        if tagged([cell], "exercise"):
+            waiting.append(re.search(r"check\.(\w+)\(", cell.source)[1])
+        if tagged([cell], "solution"):
+            found = definitions(cell.source)
+            for name in waiting:
+                node = found.get(name) or found.get(f"mended_{name}")
+                if node is not None and name not in OTHER_SOLUTIONS.get(path.stem[:2], ()):
+                    scope = {"torch": torch, "F": torch.nn.functional, "math": math}
+                    exec(ast.unparse(node), scope)
+                    result = EXERCISES[name](scope[node.name])
+                    assert result.ok is True, result
+                    passed.add(name)
+            waiting = []
+    here = {name for name, exercise in EXERCISES.items() if exercise.file == path.name}
+    assert passed == here - OTHER_SOLUTIONS.get(path.stem[:2], set())
 
 
 def script(path):

@@ -93,6 +93,67 @@ def test_lines_fit(name):
     assert [f"line {i}: {len(line)}" for i, line in enumerate(lines, 1) if len(line) > 120] == []
 
 
+EXERCISES = {".".join(path.relative_to(ROOT / "exercises").with_suffix("").parts): path
+             for path in sorted((ROOT / "exercises").rglob("*.py"))}
+ENGINE = {"exercise": {"comparison", "result", "sandbox"}, "diagnose": {"common", "result", "sandbox"},
+          "zoo.model": {"nb04_reverse_sampling"}, "zoo.cases": {"diagnose", "zoo.broken", "zoo.model"},
+          "zoo.__init__": {"zoo.cases", "zoo.model"}}
+ALONE = ["__init__", "result", "sandbox", "comparison", "common", "zoo.broken"]
+
+
+def exercise_siblings(source):
+    """The modules of exercises that a module's source imports, at whatever depth it does so."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "exercises":
+            rest = node.module.removeprefix("exercises").lstrip(".")
+            inside = {f"{rest}.{alias.name}".lstrip(".") for alias in node.names}
+            found |= inside & set(EXERCISES) or {rest}
+    return found
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercises_keep_their_layers(name):
+    """The engine knows no exercise; an exercise knows engine and common; the bug zoo builds on earlier notebooks."""
+    found = exercise_siblings(EXERCISES[name].read_text(encoding="utf8"))
+    if name in ALONE:
+        assert not found
+    elif name in ENGINE:
+        assert found <= ENGINE[name]
+    elif name.startswith("nb09"):
+        assert found <= {"exercise", "common", "nb03_training", "nb04_reverse_sampling", "zoo.broken"}
+    elif name.startswith("nb"):
+        assert found <= {"exercise", "common"}
+    else:
+        assert name == "check"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "helpers").rglob("*.py")), ids=lambda path: path.stem)
+def test_helpers_know_neither_exercises_nor_tools(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not {module.split(".")[0] for module in modules} & {"exercises", "tools", "benchmarks", "tests"}
+
+
+def length(node):
+    """How many lines a function has."""
+    return node.end_lineno - node.lineno + 1
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercises_say_what_they_are_and_fit(name):
+    text = EXERCISES[name].read_text(encoding="utf8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"exercises/{name}.py opens without a sentence"
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    if name != "zoo.broken":                                   # the notebook shows these without a word
+        public = [node for node in tree.body if node in nodes and node.name[0] != "_"]
+        assert [node.name for node in public if not ast.get_docstring(node)] == []
+    assert [node.name for node in nodes if isinstance(node, ast.FunctionDef) and length(node) > 45] == []
+    assert [i for i, line in enumerate(text.splitlines(), 1) if len(line) > 120] == []
+
+
 def test_conda_gets_what_pip_gets():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["project"]
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf8"))

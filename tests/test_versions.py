@@ -23,7 +23,7 @@ COLAB = {name.lower().replace("_", "-"): version for name, version in
 CELLS = [(path.name, cell.source) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
          for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 CODE = CELLS + [(str(path.relative_to(ROOT)), path.read_text(encoding="utf8"))
-                for path in (ROOT / "helpers").rglob("*.py")]
+                for package in ("helpers", "exercises") for path in (ROOT / package).rglob("*.py")]
 
 
 def imported(source):
@@ -34,7 +34,7 @@ def imported(source):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"helpers"}
+    return found - set(sys.stdlib_module_names) - {"helpers", "exercises"}
 
 
 def test_imports_are_seen():

@@ -1,9 +1,8 @@
-"""The bug zoo: each broken model shows its own symptoms and no others, and each mend is told from its bug."""
+"""The bug zoo: each broken model shows its own symptoms and no others, and each fix is told from its bug."""
 import ast
 import copy
 import functools
 import re
-import sys
 
 import nbformat
 import pytest
@@ -11,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from helpers import check, env, scenes
-from helpers.check import diagnose, zoo
-from helpers.check.diagnose import Row, ceiling, floor
-from helpers.check.engine import EXERCISES
-from helpers.check.zoo import SCHEDULE, ZOO
+from exercises import zoo
+from exercises.check import EXERCISES
+from exercises.diagnose import Row, ceiling, diagnose, floor, see_range
+from exercises.zoo import SCHEDULE, broken
+from helpers import env, scenes
 from helpers.schedule import BETAS, Schedule, cosine_beta
 from helpers.checkpoints import load_weights
-from helpers.unet import UNet, time_embedding
+from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = env.ROOT / "notebooks" / "09_bug_zoo.ipynb"
-MISTAKES = [(name, mistake) for name, mend in ZOO.items() for mistake in mend.mistakes]
+FIXES = {name: exercise for name, exercise in EXERCISES.items() if exercise.notebook == "09"}
 exhibit = functools.cache(zoo.exhibit)
 SYMPTOMS = {0: [], 1: ["range of the pictures"],
             2: ["average against raw", "samples: contrast", "samples: fine grain", "samples: variety"],
@@ -45,7 +44,7 @@ def test_what_the_page_says_of_the_exhibits():
     healthy, proud, nervous, leaky = (exhibit(n) for n in (0, 4, 7, 8))
     assert sum(proud.losses[-100:]) < sum(healthy.losses[-100:]) / 20
     assert torch.tensor(nervous.losses[-150:]).std() > 2.5 * torch.tensor(healthy.losses[-150:]).std()
-    lessons = {tuple(x.flatten().tolist()) for x in leaky.pictures}
+    lessons = {tuple(x.flatten().tolist()) for x in leaky.images}
     assert sum(tuple(x.flatten().tolist()) in lessons for x in leaky.held_out) > 14
     assert torch.equal(exhibit(2).network.last.weight, healthy.network.last.weight), "raw, it is the healthy network"
     assert not torch.equal(exhibit(2).average.last.weight, healthy.average.last.weight)
@@ -171,12 +170,8 @@ def test_a_diagnosis_is_iterated_by_rows_and_asked_by_name():
     (lambda x: x / 2 + 0.5, "from 0 up to about 1"), (lambda x: 127.5 * x + 127.5, "beyond 1"),
     (lambda x: x / 10, "only a part"), (lambda x: x / 0 * 0, "not finite"), (lambda x: 0.99 * x, "inside")])
 def test_ranges_have_words(change, words):
-    row = range_of(change(TINY))
+    row = see_range(change(TINY))
     assert words in row.found and row.ok is (words == "inside")
-
-
-def range_of(pictures):                                        # the function of the same name hides the module
-    return sys.modules["helpers.check.diagnose"].see_range(pictures)
 
 
 def test_the_table_says_the_same_in_words_colours_and_text():
@@ -241,95 +236,61 @@ def test_the_band_holds_for_every_target(target):
     silent = diagnose(lambda xt, t: torch.zeros_like(xt), TINY, SCHEDULE, target)["loss at each t"]
     assert silent.ok is False and silent.found.startswith("above the band")
 
-# ------------------------------------------------------------------------------------------------------- the mends
+# ------------------------------------------------------------------------------------------------------- the fixes
+
+BUGS = {"prepare": broken.broken_prepare, "follow": broken.broken_follow, "end": broken.broken_end,
+        "loss": broken.broken_loss, "step": broken.broken_step, "embedding": broken.broken_embedding,
+        "times": broken.broken_times, "split": broken.broken_split}
 
 
-def in_place(average, model, decay):
-    with torch.no_grad():
-        for name, w in model.named_parameters():
-            average.get_parameter(name).mul_(decay).add_(w, alpha=1 - decay)
-    return average
+def test_there_are_eight():
+    assert list(FIXES) == list(BUGS)
 
 
-def by_state(average, model, decay):
-    new = model.state_dict()
-    average.load_state_dict({k: decay * v + (1 - decay) * new[k] for k, v in average.state_dict().items()})
-    return average
-
-
-def by_hand(schedule, xt, x0, t, s):
-    a = schedule.alpha_bar.float()
-    alpha, z = a[t] / a[s], torch.randn(xt.shape)
-    mean = (a[s] ** 0.5 * (1 - alpha) * x0 + alpha**0.5 * (1 - a[s]) * xt) / (1 - a[t])
-    return mean if s == 0 else mean + ((1 - a[s]) / (1 - a[t]) * (1 - alpha)) ** 0.5 * z
-
-
-def as_ho(schedule, xt, x0, t, s):
-    a_t, a_s = schedule.at(t, xt), schedule.at(s, xt)
-    alpha = a_t / a_s
-    mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
-    return mean + (1 - alpha).sqrt() * torch.randn_like(xt) if s > 0 else mean
-
-
-def other_order(model, schedule, x0):
-    eps, t = torch.randn_like(x0), 1 + torch.randint(schedule.T, (x0.shape[0],))
-    a = schedule.alpha_bar.float()[t].reshape(-1, 1, 1, 1)
-    return (model(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - x0).pow(2).mean()
-
-
-OTHERS = {"prepare": [lambda grey: 2 * (grey / 16) - 1, lambda grey: (grey - 8) / 8], "follow": [in_place, by_state],
-          "end": [by_hand, as_ho], "step": [by_hand, as_ho], "loss": [other_order], "times": [other_order],
-          "embedding": [lambda t, dim: time_embedding(t.clone(), dim)],
-          "split": [lambda pictures, held: (pictures[held:], pictures[:held]),
-                    lambda pictures, held: pictures.split([len(pictures) - held, held])]}
-
-
-def test_there_are_eight_and_no_name_is_taken():
-    assert list(ZOO) == ["prepare", "follow", "end", "step", "loss", "embedding", "times", "split"]
-    assert not set(ZOO) & set(EXERCISES) and all(getattr(check, name) is mend for name, mend in ZOO.items())
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_right_mends_pass(name):
-    for right in (ZOO[name].truth, *OTHERS[name]):
-        assert ZOO[name](right).ok is True, ZOO[name](right)
-
-
-@pytest.mark.parametrize(("name", "mistake"), MISTAKES)
-def test_a_wrong_mend_gets_its_own_hint(name, mistake):
-    mend = ZOO[name]
-    result = mend(mend.mistakes[mistake][0])
-    if mistake in mend.right:
-        assert result.ok is True
-    else:
-        assert result.ok is False and result.mistake == mistake and mend.mistakes[mistake][1] in result.hint
-        assert ("still the bug" in result.hint) is (mistake == "the bug")
-
-
-BUGS = {"prepare": zoo.broken_prepare, "follow": zoo.broken_follow, "end": zoo.broken_end, "loss": zoo.broken_loss,
-        "step": zoo.broken_step, "embedding": zoo.broken_embedding, "times": zoo.broken_times,
-        "split": zoo.broken_split}
-
-
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", BUGS)
 def test_the_bug_pasted_back_is_still_the_bug(name):
-    assert ZOO[name](BUGS[name]).mistake == "the bug"
-    space = {}
-    exec(ZOO[name].stub, space)
-    assert ZOO[name](space[f"my_{name}"]).ok is None and "not done yet" in repr(ZOO[name](space[f"my_{name}"]))
-    assert ZOO[name]().ok is None
+    result = FIXES[name](BUGS[name])
+    assert result.mistake == "the bug" and result.hint.startswith("This is still the bug. ")
+    others = [hint for mistake, (_, hint) in FIXES[name].mistakes.items() if mistake != "the bug"]
+    assert len(others) >= 5 and not any("still the bug" in hint for hint in others)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", FIXES)
 def test_anything_else_is_no_pass_and_no_error(name):
     for odd in (lambda *args: 1 / 0, lambda *args: "done", lambda *args: torch.zeros(3), lambda *args: args[0], 7):
-        assert ZOO[name](odd).ok is False
+        assert FIXES[name](odd).ok is False
 
 
-def test_hints_are_sentences_and_differ():
-    for name, mend in ZOO.items():
-        hints = [hint for _, hint in mend.mistakes.values()]
-        assert len(set(hints)) == len(hints) >= 5 and all(h[0].isupper() and h[-1] in ".?" for h in hints), name
+def two_draws(model, schedule, x0):
+    """x_t is right, but it is drawn for other times than those that the network is told."""
+    n = len(x0)
+    xt = schedule.q_sample(x0, torch.randint(1, schedule.T + 1, (n,)))
+    return F.mse_loss(model(xt, torch.randint(1, schedule.T + 1, (n,))), x0)
+
+
+def noise_of_each_image(model, schedule, x0):
+    """One number of noise for all pixels of an image."""
+    t = torch.randint(1, schedule.T + 1, (len(x0),))
+    return F.mse_loss(model(schedule.q_sample(x0, t, torch.randn(len(x0), 1, 1, 1).expand_as(x0)), t), x0)
+
+
+@pytest.mark.parametrize(("wrong", "mistake"), [
+    (two_draws, "not the noise of t"), (noise_of_each_image, "one noise"),
+    (lambda model, schedule, x0: FIXES["loss"].solution(model, schedule, x0[:128]), "never called"),
+    (lambda *case: FIXES["loss"].solution(*case).detach().requires_grad_(), "detached"),
+    (lambda *case: 2 * FIXES["loss"].solution(*case), "another number")])
+def test_more_wrong_losses_are_told(wrong, mistake):
+    for name in ("loss", "times"):
+        assert FIXES[name](wrong).mistake == mistake
+
+
+@pytest.mark.parametrize(("wrong", "mistake"), [
+    (lambda images, held: (images[12:], images[:12]), "wrong size"),
+    (lambda images, held: tuple(torch.randperm(len(images)).split([len(images) - held, held])), "not images"),
+    (lambda images, held: (images[held:], images[-held:]), "the bug"),
+    (lambda images, held: (images[held:] * 1.001, images[:held]), "changed")])
+def test_more_wrong_splits_are_told(wrong, mistake):
+    assert FIXES["split"](wrong).mistake == mistake
 
 # ------------------------------------------------------------------------------------------------------- the page
 
@@ -338,13 +299,12 @@ def test_the_page_shows_the_bugs_as_they_are():
     notebook = nbformat.read(PAGE, as_version=4)
     code = {node.name: ast.dump(node) for cell in notebook.cells if cell.cell_type == "code"
             for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef)}
-    source = ast.parse((env.ROOT / "helpers" / "check" / "zoo.py").read_text(encoding="utf8"))
-    broken = {node.name: ast.dump(node) for node in source.body
-              if isinstance(node, ast.FunctionDef) and node.name.startswith("broken_")}
-    assert len(broken) == 8 and {name: code.get(name) for name in broken} == broken
+    source = ast.parse((env.ROOT / "exercises" / "zoo" / "broken.py").read_text(encoding="utf8"))
+    bugs = {node.name: ast.dump(node) for node in source.body if isinstance(node, ast.FunctionDef)}
+    assert len(bugs) == 8 and {name: code.get(name) for name in bugs} == bugs
     headings = [line.lstrip("# ") for cell in notebook.cells if cell.cell_type == "markdown"
                 for line in cell.source.splitlines() if line.startswith("#")]
-    assert sorted(mend.after for mend in ZOO.values()) == [h for h in headings if h.startswith("Exhibit")]
+    assert sorted(exercise.section for exercise in FIXES.values()) == [h for h in headings if h.startswith("Exhibit")]
     exercises = [cell for cell in notebook.cells if "exercise" in cell.metadata.get("tags", [])]
     assert len(exercises) == 8 and all("not done yet" in str(cell.outputs) for cell in exercises)
     assert sum("solution" in cell.metadata.get("tags", []) for cell in notebook.cells) == 8

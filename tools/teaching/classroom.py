@@ -7,7 +7,6 @@
 import ast
 import copy
 import functools
-import inspect
 import os
 import re
 import sys
@@ -18,13 +17,11 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_markdown_cell, new_output
 
-from helpers import check
+from exercises.check import EXERCISES
 from tools.authoring.clean import FOLDED
 from tools.authoring.run import execute
-from tools.teaching import answers
 
 ROOT = Path(__file__).resolve().parents[2]
-EXERCISES = check.EXERCISES | check.zoo.ZOO
 TEXTS = Path(__file__).resolve().parent / "texts"              # those of the instructor's kit
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
@@ -85,11 +82,8 @@ def imported(source):
 
 
 def answered(source, name):
-    """A stub cell with the answer in the stub's place, and above it the imports that the answer needs."""
-    written = inspect.getsource(getattr(answers, f"my_{name}")).rstrip()
-    used = {node.id for node in ast.walk(ast.parse(written)) if isinstance(node, ast.Name)}
-    top = [ast.unparse(node) for node in ast.parse(inspect.getsource(answers)).body if isinstance(node, ast.Import)
-           and used & {alias.asname or alias.name for alias in node.names}]
+    """A stub cell with the solution in the stub's place, and above it the imports that the solution needs."""
+    written, top = EXERCISES[name].source(f"my_{name}"), EXERCISES[name].imports()
     (stub,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     lines = source.splitlines()
     return "\n".join([*top, *[""] * bool(top), *lines[:stub.lineno - 1], written, *lines[stub.end_lineno:]])
@@ -137,11 +131,10 @@ def instructor(notebook, page, folder=None):
         cells.append(cell)
         if tagged(cell, "exercise"):
             (name,) = exercises(nbformat.from_dict({"cells": [cell]}))
-            if hasattr(answers, f"my_{name}"):
-                cell.source = answered(cell.source, name)
-                result = EXERCISES[name](getattr(answers, f"my_{name}"))
-                cell.outputs = [new_output("execute_result", execution_count=cell.execution_count, data={
-                    "text/plain": repr(result), "text/html": result._repr_html_()})]
+            cell.source = answered(cell.source, name)
+            result = EXERCISES[name](EXERCISES[name].solution)
+            cell.outputs = [new_output("execute_result", execution_count=cell.execution_count, data={
+                "text/plain": repr(result), "text/html": result._repr_html_()})]
             cells.append(teacher(f"<details><summary>For the teacher: the mistakes that this check recognises"
                                  f"</summary>\n\n{mistakes(name)}\n\n</details>", name))
     about = (f"## For the teacher\n\nRuns in about {minutes(notebook):g} minutes on two cores. "

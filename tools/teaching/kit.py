@@ -4,7 +4,6 @@
 
 The zip is the same, byte for byte, wherever the same notebooks, texts and packages are.
 """
-import inspect
 import json
 import random
 import re
@@ -16,7 +15,8 @@ import zipfile
 import nbformat
 from nbconvert.filters import markdown2html
 
-from tools.teaching import answers, classroom
+from tools.authoring.exercises import prompt
+from tools.teaching import classroom
 from tools.teaching.classroom import EXERCISES, ROOT, TEXTS
 
 FOLDER, ZIP = ROOT / "build" / "kit", ROOT / "build" / "craters-from-noise-kit.zip"
@@ -113,10 +113,8 @@ def answer_key():
     for title, _, names in course().values():
         out += [f"## {title}"] * bool(names)
         for name in names:
-            written = getattr(answers, f"my_{name}", None)
-            out += [f"### {name}", EXERCISES[name].task]
-            out += [f"```python\n{inspect.getsource(written).rstrip()}\n```"] if written else []
-            out.append(classroom.mistakes(name))
+            out += [f"### {name}", prompt(EXERCISES[name]), f"```python\n{EXERCISES[name].source()}\n```",
+                    classroom.mistakes(name)]
     return "\n\n".join(out) + "\n"
 
 
@@ -159,7 +157,8 @@ def build(folder, decks=True):
     for name, text in {"texts/questions.json": bank, "texts/questions.gift": gift(), "START.html": start,
                        "requirements.txt": requirements()}.items():
         (folder / name).write_text(text, encoding="utf8")
-    shutil.copytree(ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for package in ("helpers", "exercises"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data" / "weights").mkdir(parents=True)
     shutil.copy(ROOT / "data" / "README.md", folder / "data")
     for path in [*(ROOT / "data" / "weights").glob("*.safetensors"), *(ROOT / "data" / "weights").glob("*.md"),

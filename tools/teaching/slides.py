@@ -2,7 +2,6 @@
 
 reveal.js (MIT; from the package sphinx-revealjs) and MathJax lie beside them, so that nothing comes from outside.
 """
-import inspect
 import re
 import sys
 from html import escape
@@ -16,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from traitlets.config import Config
 
 from tools.authoring.html import mathjax, still, words
-from tools.teaching import answers
+from tools.teaching.classroom import EXERCISES
 
 ROOM = 800                                                     # letters on a slide; a figure takes all but 360
 PARTS = ["LICENSE", "dist/reveal.css", "dist/reveal.js", "plugin/notes/notes.js"]
@@ -105,9 +104,8 @@ def slides(notebook):
                 add(new_markdown_cell(part), "notes")
         elif "exercise" in tags:
             add(new_code_cell(cell.source), "-", ROOM)
-            answer = getattr(answers, re.search(r"\((my_\w+)\)\s*\Z", cell.source)[1], None)
-            if answer:
-                add(new_code_cell(inspect.getsource(answer).rstrip()), "subslide", ROOM)
+            exercise = EXERCISES[re.search(r"check\.(\w+)\(my_\w+\)\s*\Z", cell.source)[1]]
+            add(new_code_cell(exercise.source(f"my_{exercise.name}")), "subslide", ROOM)
         shown = [output for output in cell.get("outputs", []) if "exercise" not in tags and (
             "image/png" in output.get("data", {}) or output.output_type == "stream")]
         if shown:

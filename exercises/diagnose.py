@@ -12,7 +12,8 @@ from html import escape
 import torch
 import torch.nn.functional as F
 
-from helpers.check.engine import LOOKS, unchanged
+from exercises.result import LOOKS
+from exercises.sandbox import unchanged
 from helpers.metrics import closeness
 
 SAYS = {True: "fine", False: "look here", None: "not asked"}
@@ -434,7 +435,7 @@ def diagnose(model, pictures, schedule=None, target="eps", *, average=None, loss
 
 def known(alpha_bar):
     """The Schedule that has this alpha_bar (T + 1,)."""
-    from helpers.check.noising import known
+    from exercises.common import known
     return known(torch.as_tensor(alpha_bar))
 
 

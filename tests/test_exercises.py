@@ -1,5 +1,7 @@
-"""The exercise checks: each mistake gets its own hint, right answers pass in any style, and nothing stops the page."""
+"""The exercises: each mistake gets its own hint, right answers pass in any style, and nothing stops the notebook."""
+import ast
 import functools
+import inspect
 import math
 import random
 import re
@@ -7,30 +9,31 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import check
-from helpers.check import engine
-from helpers.check.engine import EXERCISES, unchanged
-from helpers.metrics import closeness
+from exercises import check, comparison, sandbox
+from exercises.check import EXERCISES
+from exercises.common import known
+from exercises.result import WORDS, Result
+from helpers import metrics, samplers, unet
 from helpers.schedule import Schedule, cosine_beta
+from helpers.train import diffusion_loss
 
+ROOT = Path(__file__).resolve().parent.parent
 MISTAKES = [(name, mistake) for name, exercise in EXERCISES.items() for mistake in exercise.mistakes]
+PLAIN = [name for name, exercise in EXERCISES.items() if not exercise.read and not exercise.examine]
 each = pytest.mark.parametrize("name", EXERCISES)
-
-
-def prepared(name):
-    with unchanged():
-        return EXERCISES[name].prepared()
+each_plain = pytest.mark.parametrize("name", PLAIN)           # whose result itself is compared
 
 
 def truth(name, change=lambda x: x):
-    """The right function, with its answer changed."""
-    return lambda *arguments: change(EXERCISES[name].truth(*arguments))
+    """The solution, with its result changed."""
+    return lambda *arguments: change(EXERCISES[name].solution(*arguments))
 
 # ------------------------------------------------------------------------------------- right answers in other styles
 
@@ -135,7 +138,7 @@ def std_by_precision(t, s, bars):
     return 0.0 if s == 0 else (bars[t] / (bars[s] - bars[t]) + 1 / (1 - bars[s])).rsqrt().item()
 
 
-def ddim_by_ratio(xt, x0, t, s, a):
+def ddim_by_ratio(xt, x0, t, s, a, z):
     ratio = ((1 - a[s]) / (1 - a[t])).sqrt()
     return ratio * xt + (a[s].sqrt() - ratio * a[t].sqrt()) * x0
 
@@ -243,6 +246,51 @@ def step_cost_by_loop(x0, guess, t, s, a):
     return torch.tensor([(snr[s] - snr[t]) * float(((x - y) ** 2).sum()) / 2 for x, y in zip(x0, guess)])
 
 
+def follow_in_place(average, model, decay):
+    with torch.no_grad():
+        for name, w in model.named_parameters():
+            average.get_parameter(name).mul_(decay).add_(w, alpha=1 - decay)
+    return average
+
+
+def follow_by_state(average, model, decay):
+    new = model.state_dict()
+    average.load_state_dict({k: decay * v + (1 - decay) * new[k] for k, v in average.state_dict().items()})
+    return average
+
+
+def follow_by_data(average, model, decay):
+    for a, w in zip(average.parameters(), model.parameters()):
+        a.data = decay * a.data + (1 - decay) * w.data
+    return average
+
+
+def larger_variance(xt, x0, t, s, a, z):
+    alpha = a[t] / a[s]
+    mean = (a[s].sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a[s]) * xt) / (1 - a[t])
+    return mean + (1 - alpha).sqrt() * z if s > 0 else mean
+
+
+def loss_by_formula(model, schedule, x0):
+    eps, t = torch.randn_like(x0), 1 + torch.randint(schedule.T, (x0.shape[0],))
+    a = schedule.alpha_bar.float()[t].reshape(-1, 1, 1, 1)
+    return (model(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - x0).pow(2).mean()
+
+
+def loss_image_by_image(model, schedule, x0):
+    total = 0
+    for x in x0:
+        t = torch.randint(1, schedule.T + 1, (1,))
+        total = total + (model(schedule.q_sample(x[None], t), t) - x[None]).square().mean()
+    return total / len(x0)
+
+
+def split_by_mask(images, held):
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    chosen[torch.randperm(len(images))[:held]] = True
+    return images[~chosen], images[chosen]
+
+
 col = lambda a: a[:, None, None, None]
 RIGHT = {
     "iou": [iou_by_loop, iou_in_numpy,
@@ -258,8 +306,9 @@ RIGHT = {
     "alpha_bar": [alpha_bar_by_loop, lambda b: torch.from_numpy(np.cumprod(1 - b.numpy().astype(np.float64))),
                   lambda beta: (1 - beta).log().cumsum(0).exp()],
     "noise_step": [lambda x, b, n: math.sqrt(1 - b) * x + math.sqrt(b) * n,
-                   lambda x, b, n: torch.from_numpy(np.sqrt(1 - b) * x.numpy() + np.sqrt(b) * n.numpy()),
-                   lambda x, beta, z: x.clone().mul_((1 - beta) ** 0.5).add_(z, alpha=beta**0.5)],
+                   lambda x, b, n: torch.from_numpy(np.sqrt(1 - b.item()) * x.numpy() + np.sqrt(b.item()) * n.numpy()),
+                   lambda x, beta, z: (1 - beta).sqrt() * x + beta.sqrt() * z,
+                   lambda x, beta, z: x.clone().mul_((1 - beta) ** 0.5).add_(z, alpha=float(beta) ** 0.5)],
     "q_sample": [q_sample_by_loop, lambda x, t, e, a: col(a[t].sqrt()) * x + col((1 - a[t]).sqrt()) * e,
                  lambda x, t, e, a: torch.einsum("b,bchw->bchw", a[t].double() ** 0.5, x.double())
                  + torch.einsum("b,bchw->bchw", (1 - a[t].double()) ** 0.5, e.double())],
@@ -286,8 +335,8 @@ RIGHT = {
     "last_step": [std_by_precision, lambda t, s, a: ((1 - a[s]) / (1 - a[t]) * (1 - a[t] / a[s])).sqrt(),
                   lambda t, s, a: np.sqrt((1 - a[s].item()) * (1 - a[t].item() / a[s].item()) / (1 - a[t].item()))],
     "ddim_step": [ddim_by_ratio,
-                  lambda x, y, t, s, a: a[s].sqrt() * y + (1 - a[s]).sqrt() * (x - a[t].sqrt() * y) / (1 - a[t]).sqrt(),
-                  lambda x, y, t, s, a: torch.from_numpy(
+                  lambda x, y, t, s, a, z: a[s].sqrt() * y + ((1 - a[s]) / (1 - a[t])).sqrt() * (x - a[t].sqrt() * y),
+                  lambda x, y, t, s, a, z: torch.from_numpy(
                       a.sqrt()[s].numpy() * y.numpy() + np.sqrt((1 - a[s].item()) / (1 - a[t].item()))
                       * (x.numpy() - a.sqrt()[t].numpy() * y.numpy()))],
     "timesteps": [lambda T, n: [T * (n - i) // n for i in range(n + 1)], lambda T, n: torch.arange(T, -1, -T // n),
@@ -336,27 +385,63 @@ RIGHT = {
     "step_cost": [step_cost_by_loop,
                   lambda x, y, t, s, a: (1 / (1 - a[s]) - 1 / (1 - a[t])) / 2 * (x - y).pow(2).sum((1, 2, 3)),
                   lambda x, y, t, s, a: (x - y).flatten(1).norm(dim=1) ** 2 * (a / (1 - a))[[t, s]].diff() * 0.5],
+    "prepare": [lambda grey: 2 * (grey / 16) - 1, lambda grey: (grey - 8) / 8, lambda grey: grey.sub(8).div(8)],
+    "follow": [follow_in_place, follow_by_state, follow_by_data], "end": [bayes, ddpm_in_numpy, larger_variance],
+    "step": [bayes, ddpm_in_numpy, larger_variance], "loss": [loss_by_formula, loss_image_by_image],
+    "times": [loss_by_formula, loss_image_by_image],
+    "embedding": [Embedding(), lambda t, dim: unet.time_embedding(t, dim)],
+    "split": [lambda images, held: (images[held:], images[:held]), split_by_mask,
+              lambda images, held: images.split([len(images) - held, held])],
 }
 
 # ------------------------------------------------------------------------------------------------ right, and mistakes
 
 
 def test_there_are_enough():
-    assert len(EXERCISES) >= 24 and len(MISTAKES) >= 120
-    pages = [exercise.page for exercise in EXERCISES.values()]
-    assert pages == sorted(pages) and all(3 <= pages.count(f"{page:02}") <= 5 for page in range(1, 9))
-    assert min(len(exercise.mistakes) for exercise in EXERCISES.values()) >= 5
+    assert len(EXERCISES) >= 43 and len(MISTAKES) >= 700
+    notebooks = [exercise.notebook for exercise in EXERCISES.values()]
+    assert notebooks == sorted(notebooks) and all(3 <= notebooks.count(f"{n:02}") <= 5 for n in range(1, 9))
+    assert min(len(exercise.mistakes) for exercise in EXERCISES.values()) >= 7
 
 
 @each
-def test_the_truth_passes(name):
-    result = EXERCISES[name](truth(name))
-    assert result.ok is True and "agrees" in result.hint and getattr(check, name) is EXERCISES[name]
+def test_each_stands_in_the_file_of_its_notebook_and_is_defined_by_name(name):
+    """So that an editor completes check.NAME, and "Go to definition" leads to the solution."""
+    exercise, listed = EXERCISES[name], ast.parse(inspect.getsource(check))
+    names = {alias.name for node in ast.walk(listed) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert name in names and getattr(check, name) is exercise
+    assert (ROOT / "notebooks" / exercise.file).exists() and exercise.module == f"exercises.nb{exercise.file[:-6]}"
+    assert getattr(sys.modules[exercise.module], name) is exercise
+
+
+@each
+def test_the_solution_passes(name):
+    result = EXERCISES[name](EXERCISES[name].solution)
+    assert result.ok is True, result
+
+
+@each
+def test_a_solution_stands_on_its_own(name):
+    scope, exercise = {}, EXERCISES[name]
+    exec("\n".join([*exercise.imports(), exercise.source(f"my_{name}")]), scope)
+    assert exercise(scope[f"my_{name}"]).ok is True
+    assert list(inspect.signature(scope[f"my_{name}"]).parameters) == exercise.arguments
+
+
+@each
+def test_a_prompt_is_whole(name):
+    """A sentence, each argument with its shape or type, what is returned, and a worked example."""
+    exercise = EXERCISES[name]
+    assert exercise.prompt[0].isupper() and re.search(r"[.:](\n|$)", exercise.prompt)
+    described = re.findall(r"(?ms)^- .+?(?=^- |^$)", exercise.prompt)
+    words = {word for item in described for word in re.findall(r"`(\w+)`", item)}
+    assert set(exercise.arguments) <= words and "\nReturn " in exercise.prompt
+    assert exercise.example_in_words().startswith("For example, ") and exercise.example_in_words().endswith(".")
 
 
 @each
 def test_other_right_answers_pass(name):
-    assert len(RIGHT[name]) >= 3
+    assert len(RIGHT[name]) >= 2
     for i, answer in enumerate(RIGHT[name]):
         result = EXERCISES[name](answer)
         assert result.ok is True, (i, result)
@@ -369,13 +454,13 @@ def test_a_mistake_gets_its_own_hint(name, mistake):
     assert (result.ok, result.mistake) == (False, mistake) and result.hint.startswith(hint)
 
 
-@each
-def test_truth_and_mistakes_lie_well_apart(name):
-    _, right, wrongs = prepared(name)
+@pytest.mark.parametrize("name", [name for name, exercise in EXERCISES.items() if not exercise.examine])
+def test_solution_and_mistakes_lie_well_apart(name):
+    _, right, wrongs = EXERCISES[name].prepared()
     answers = [right, *wrongs.values()]
     assert all(torch.as_tensor(x).isfinite().all() for x in right)
     tensors = [[torch.as_tensor(x).double() for x in answer] for answer in answers]
-    names = ["the truth", *wrongs]
+    names = ["the solution", *wrongs]
     for i, a in enumerate(tensors):
         for j, b in enumerate(tensors[:i]):
             gap = max(math.inf if x.shape != y.shape else (x - y).abs().nan_to_num(nan=math.inf, posinf=math.inf).max()
@@ -385,27 +470,68 @@ def test_truth_and_mistakes_lie_well_apart(name):
 
 @each
 def test_hints_are_plain_and_give_nothing_away(name):
-    hints = [hint for _, hint in EXERCISES[name].mistakes.values()]
-    assert len(set(hints)) == len(hints)
-    for hint in hints:
+    for hint in (hint for _, hint in EXERCISES[name].mistakes.values()):
         assert 30 < len(hint) < 260 and hint[0].isupper() and hint[-1] in ".?)", hint
         assert not re.search(r"[=*^√{}\[\]/+$\\]|\w\(|torch|numpy|sqrt|cumprod|lambda|\d\s*[-−]\s", hint), hint
         assert len(re.findall(r"[.?!:](?:\s|$)", hint)) <= 4, hint
+        assert not re.search(r"\b(picture|guess|spread|grain|lesson|page|clamp)", hint), hint
 
 
-def test_written_out_truths_are_the_helpers_own():
-    """Where a truth is written out, it must be what helpers do with the noise that they draw for themselves."""
-    from helpers.train import diffusion_loss
+def test_a_hint_is_given_only_where_it_holds_on_all_inputs():
+    """An answer that makes a known mistake on one set of inputs alone gets a counter-example."""
+    no_roots = check.q_sample.mistakes["no roots"][0]
+    once = lambda x0, *rest: (no_roots if len(x0) == 4 else check.q_sample.solution)(x0, *rest)
+    result = check.q_sample(once)
+    assert result.ok is False and result.mistake is None and result.example
+
+
+FROM_HELPERS = {
+    "iou": metrics.iou, "dice": metrics.dice, "psnr": metrics.psnr, "time_embedding": unet.time_embedding,
+    "alpha_bar": lambda beta: Schedule(beta[1:]).alpha_bar, "beta_of": lambda alpha_bar: known(alpha_bar).beta,
+    "equal_parts": lambda alpha_bar: known(alpha_bar).snr().log().abs().argmin(),
+    "q_sample": lambda x0, t, eps, alpha_bar: known(alpha_bar).q_sample(x0, t, eps),
+    "predict_x0": lambda xt, t, eps, alpha_bar: known(alpha_bar).predict_x0(xt, t, eps),
+    "time_of": lambda s, alpha_bar: (known(alpha_bar).snr().rsqrt() - s).abs().argmin(),
+    "timesteps": lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps, even=True),
+    "kid": lambda a, b: metrics.kid(a, b, draws=1)[0],
+    "recall": lambda real, made, k: metrics.precision_recall(real, made, k)[1],
+    "nearest": lambda queries, references: metrics.nearest(queries, references)[0],
+    "copied": lambda made, held_out: metrics.memorisation(made, held_out, draws=1)[0],
+}
+
+
+@pytest.mark.parametrize("name", FROM_HELPERS)
+def test_a_solution_is_the_helpers_own(name):
+    cases, solutions, _ = EXERCISES[name].prepared()
+    for case, solution in zip(cases, solutions):
+        theirs = torch.as_tensor(FROM_HELPERS[name](*case))
+        assert torch.allclose(torch.as_tensor(solution).double(), theirs.double(), rtol=1e-4, atol=1e-5)
+
+
+ONE_SIGNATURE = pytest.mark.skipif("alpha_bar" not in inspect.signature(samplers.ddpm_step).parameters,
+                                   reason="helpers.samplers has not yet the signature of the steps")
+
+
+@ONE_SIGNATURE
+@pytest.mark.parametrize("name", ["ddpm_step", "ddim_step"])
+def test_a_step_is_the_helpers_own(name):
+    ours, theirs = EXERCISES[name].solution, getattr(samplers, name)
+    assert list(inspect.signature(theirs).parameters)[:6] == EXERCISES[name].arguments
+    for case in EXERCISES[name].prepared()[0]:
+        assert torch.allclose(ours(*case), theirs(*case), atol=1e-5)
+
+
+def test_what_helpers_draw_for_themselves_agrees_with_the_solutions():
     schedule, x0 = Schedule(cosine_beta(20)), torch.rand(4, 1, 3, 4) * 2 - 1
     net = lambda x, t: 0.5 * x + 0.01 * t.reshape(-1, 1, 1, 1)
     torch.manual_seed(5)
     theirs = diffusion_loss(net, schedule, x0)
     torch.manual_seed(5)
     t, eps = torch.randint(1, 21, (4,)), torch.randn_like(x0)
-    assert torch.allclose(EXERCISES["noise_loss"].truth(net, x0, t, eps, schedule.alpha_bar.float()), theirs, atol=1e-5)
+    assert torch.allclose(check.noise_loss.solution(net, x0, t, eps, schedule.alpha_bar.float()), theirs, atol=1e-5)
     x, y = (torch.randn(n, 6) for n in (3, 9))
-    x, y = (F.normalize(v - v.mean(1, keepdim=True)) for v in (x, y))       # as the helper makes them, mean 0, length 1
-    assert torch.allclose(EXERCISES["closeness"].truth(torch.cdist(x, y), 4), closeness(x, y, 4)[0], atol=1e-5)
+    x, y = (F.normalize(v - v.mean(1, keepdim=True)) for v in (x, y))         # as the helper does: mean 0, length 1
+    assert torch.allclose(check.closeness.solution(torch.cdist(x, y), 4), metrics.closeness(x, y, 4)[0], atol=1e-5)
 
 # ------------------------------------------------------------------------------------------------------- not done yet
 
@@ -428,7 +554,7 @@ def test_nothing_handed_over_is_not_done_yet():
 # --------------------------------------------------------------------------------------- whatever else one may return
 
 
-@each
+@each_plain
 def test_an_unknown_mistake_gets_a_true_counter_example(name):
     def shift(x):
         if isinstance(x, list):
@@ -440,27 +566,53 @@ def test_an_unknown_mistake_gets_a_true_counter_example(name):
     result = EXERCISES[name](truth(name, shift))
     assert result.ok is False and result.mistake is None, result
     arguments, index, expected, found = result.example
-    cases, *_ = prepared(name)
-    with unchanged():
-        wanted = torch.as_tensor(EXERCISES[name].truth(*arguments))
-        got = torch.as_tensor(shift(EXERCISES[name].truth(*arguments)))
+    cases, *_ = EXERCISES[name].prepared()
+    with sandbox.unchanged():
+        wanted = torch.as_tensor(EXERCISES[name].solution(*arguments))
+        got = torch.as_tensor(shift(EXERCISES[name].solution(*arguments)))
     assert wanted[index].item() == pytest.approx(expected) and got[index].item() == pytest.approx(found)
     assert not math.isclose(expected, found, rel_tol=1e-4)
     for value in (expected, found):
-        assert engine.number(value) in result.hint
-    assert engine.size(arguments) == min(map(engine.size, cases))
+        assert comparison.number(value) in result.hint
+    assert comparison.size(arguments) == min(map(comparison.size, cases))
 
 
 def test_the_smallest_wrong_case_is_shown():
-    large_only = lambda beta: check.alpha_bar.truth(beta) + (len(beta) > 5)
-    both = lambda beta: check.alpha_bar.truth(beta) + 1
-    assert len(check.alpha_bar(large_only).example[0][0]) == 10 and len(check.alpha_bar(both).example[0][0]) == 4
-    assert "beta = [0, 0.1, 0.2, 0.3], entry [0] of the result should be 1; yours is 2" in check.alpha_bar(both).hint
+    large_only = lambda beta: check.alpha_bar.solution(beta) + (len(beta) > 5)
+    both = lambda beta: check.alpha_bar.solution(beta) + 1
+    assert len(check.alpha_bar(large_only).example[0][0]) == 6 and len(check.alpha_bar(both).example[0][0]) == 3
+    lines = ["For", "    beta = [0, 0.1, 0.2]", "entry [0] of the result should be `1`; yours is `2`."]
+    assert check.alpha_bar(both).hint == "\n".join(lines)
 
 
-@each
+def test_a_counter_example_has_lines_code_type_the_values_it_speaks_of_and_a_link():
+    html = check.alpha_bar(lambda beta: check.alpha_bar.solution(beta) + 1)._repr_html_()
+    assert "<br><code" in html and "beta = [0, 0.1, 0.2]</code><br>" in html and "yours is <code>2</code>" in html
+    section = "What-is-left-after-t-steps%3F-A-product%2C-not-a-sum"
+    assert f'href="02_forward_noising.ipynb#{section}"' in html
+    large = lambda x0, t, eps, alpha_bar: check.q_sample.solution(x0, t, eps, alpha_bar) + (len(x0) == 4)
+    hint = check.q_sample(large).hint
+    assert "x0 = a tensor of shape (4, 4, 4, 4), x0[0, 0, 0, 0] = " in hint
+    assert max(len(line) for line in hint.splitlines()) < 120
+
+
+def test_several_things_are_told():
+    pair = check.q_sample(truth("q_sample", lambda x: (x, 2 * x)))
+    assert pair.ok is False and "you return two things" in pair.hint and "The first is right" in pair.hint
+    named = check.nearest(lambda a, b: torch.cdist(a.flatten(1), b.flatten(1)).min(1))
+    assert "you return two things" in named.hint and "min" not in named.hint
+    assert "three things" in check.last_step(lambda t, s, a: (0, check.last_step.solution(t, s, a), 1)).hint
+
+
+def test_the_function_to_go_on_with():
+    right, wrong, solution = RIGHT["alpha_bar"][0], lambda beta: 1 - beta, check.alpha_bar.solution
+    assert check.alpha_bar(right).function_or(solution) is right
+    for unfinished in (wrong, None, lambda beta: ...):
+        assert check.alpha_bar(unfinished).function_or(solution) is solution
+
+@each_plain
 def test_a_wrong_shape_is_told(name):
-    _, right, _ = prepared(name)
+    _, right, _ = EXERCISES[name].prepared()
     shape = (2, 3, 2, 1, 2)
     result = EXERCISES[name](truth(name, lambda x: torch.zeros(shape, dtype=torch.as_tensor(x).dtype)))
     wanted = torch.as_tensor(right[0]).shape
@@ -482,10 +634,11 @@ TYPES = {
     "a dictionary": (lambda x: {"x": x}, "type dict"), "evil": (lambda x: Evil(), "cannot be read"),
     "words": (lambda x: ["a"] * len(x), "list"), "an int": (lambda x: 1, "plain number (int)"),
     "a float": (lambda x: 0.5, "plain number (float)"), "a generator": (lambda x: (v for v in x), "type generator"),
-    "gradients": (lambda x: x.requires_grad_(), "requires grad"), "whole": (lambda x: x.long(), "whole numbers"),
+    "gradients": (lambda x: x.requires_grad_(), "requires a gradient"), "whole": (lambda x: x.long(), "whole numbers"),
     "half": (lambda x: x.half(), "half precision"), "complex": (lambda x: x + 0.5j, "complex numbers"),
     "on no device": (lambda x: x.to("meta"), "cannot be read"), "nan": (lambda x: x * math.nan, "divided by 0"),
-    "a parameter": (lambda x: torch.nn.Parameter(x), "requires grad"), "a function": (lambda x: len, "type builtin"),
+    "a parameter": (lambda x: torch.nn.Parameter(x), "requires a gradient"),
+    "a function": (lambda x: len, "type builtin"),
 }
 
 
@@ -496,14 +649,17 @@ def test_a_wrong_type_is_told(what):
     assert result.ok is False and words in result.hint, result
 
 
-@each
+@each_plain
 def test_arrays_lists_and_gradients_are_told_of_each_exercise(name):
-    plain = not torch.is_tensor(prepared(name)[1][0])
+    plain = not torch.is_tensor(EXERCISES[name].prepared()[1][0])
     array = EXERCISES[name](truth(name, lambda x: np.array(x)))
-    assert array.ok is False and "numpy array" in array.hint and "numbers are right" in array.hint
-    if not plain and torch.is_floating_point(prepared(name)[1][0]):
+    assert array.ok is plain, "where a number or a list is wanted, those of numpy will do"
+    assert plain or "numpy array" in array.hint and "numbers are right" in array.hint
+    if not plain and torch.is_floating_point(EXERCISES[name].prepared()[1][0]):
         attached = EXERCISES[name](truth(name, lambda x: x.clone().requires_grad_()))
-        assert attached.ok is False and "requires grad" in attached.hint and "numbers are right" in attached.hint
+        assert attached.ok is False and "a gradient" in attached.hint and "numbers are right" in attached.hint
+        half = EXERCISES[name](truth(name, lambda x: x.half()))
+        assert half.ok is False and "half precision" in half.hint and "numbers are right" in half.hint
 
 
 def test_float64_is_right_and_told():
@@ -516,6 +672,7 @@ def test_whole_numbers_stay_whole():
     assert result.ok is False and "whole numbers" in result.hint and "numbers are right" in result.hint
     assert check.held_out(lambda g, share: RIGHT["held_out"][0](g, share).long()).ok is False
     assert "plain number" in check.noise_loss(lambda *a: RIGHT["noise_loss"][0](*a).item()).hint
+    assert check.noise_loss(lambda *a: RIGHT["noise_loss"][0](*a).detach()).mistake == "detached"
 
 
 def test_a_mistake_is_recognised_in_the_wrong_type_too():
@@ -530,7 +687,7 @@ def test_a_missing_branch_is_told():
 
 def test_drawing_is_told():
     result = check.noise_step(lambda x, beta, z: (1 - beta) ** 0.5 * x + beta**0.5 * torch.randn_like(x))
-    assert result.ok is False and "random" in result.hint
+    assert result.ok is False and "random" in result.hint and "Use the `z` that you are given." in result.hint
 
 # ------------------------------------------------------------------------------------------ whatever it may do instead
 
@@ -549,7 +706,7 @@ class Unspeakable(Exception):
 
 
 @pytest.mark.parametrize("error", [ValueError("no <b>good</b>"), SystemExit(3), KeyboardInterrupt(), Unspeakable(),
-                                   GeneratorExit(), RecursionError(), MemoryError(), StopIteration(), engine.TimeUp()])
+                                   GeneratorExit(), RecursionError(), MemoryError(), StopIteration(), sandbox.TimeUp()])
 def test_no_error_comes_through(error):
     def breaks(beta):
         raise error
@@ -565,7 +722,7 @@ def endless(*arguments):
 
 @each
 def test_looping_is_told(name, monkeypatch):
-    monkeypatch.setattr(engine, "LIMIT", 0.02)
+    monkeypatch.setattr(sandbox, "LIMIT", 0.02)
     result = EXERCISES[name](endless)
     assert result.ok is False and "loop" in result.hint
 
@@ -586,7 +743,7 @@ def asleep(*arguments):
 def test_the_alarm_wakes_all(function, monkeypatch):
     if not hasattr(signal, "setitimer"):
         pytest.skip("no timer signals here")
-    monkeypatch.setattr(engine, "LIMIT", 0.05)
+    monkeypatch.setattr(sandbox, "LIMIT", 0.05)
     before, threads, start = signal.getsignal(signal.SIGALRM), threading.active_count(), time.monotonic()
     result = check.alpha_bar(function)
     assert "loop" in result.hint and time.monotonic() - start < 20
@@ -596,7 +753,7 @@ def test_the_alarm_wakes_all(function, monkeypatch):
 
 @pytest.mark.parametrize("where", ["another thread", "Windows"])
 def test_without_alarm_a_loop_ends_too(where, monkeypatch):
-    monkeypatch.setattr(engine, "LIMIT", 0.05)
+    monkeypatch.setattr(sandbox, "LIMIT", 0.05)
     results, trace = [], sys.gettrace()
     work = lambda: results.extend([check.alpha_bar(endless), check.alpha_bar(RIGHT["alpha_bar"][0])])
     if where == "Windows":
@@ -613,20 +770,20 @@ def test_without_alarm_a_loop_ends_too(where, monkeypatch):
 @each
 def test_changes_in_place_are_told(name):
     def spoils(*arguments):
-        answer = EXERCISES[name].truth(*arguments)
+        answer = EXERCISES[name].solution(*arguments)
         answer = answer.clone() if torch.is_tensor(answer) else answer
         tensors = [x for x in arguments if torch.is_tensor(x)]
         return answer if not tensors else [tensors[0].mul_(0), answer][1]
 
     result = EXERCISES[name](spoils)
-    if any(map(torch.is_tensor, prepared(name)[0][0])):
+    if any(map(torch.is_tensor, EXERCISES[name].prepared()[0][0])) and not EXERCISES[name].examine:
         assert result.ok is False and "in place" in result.hint and "numbers are right" in result.hint
     assert EXERCISES[name](truth(name)).ok is True             # the table's own inputs are untouched
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    (3, "without a call"), (torch.ones(3), "without a call"), (lambda: 1, "1 in this order: beta"),
-    (lambda a, b: 1, "1 in this order: beta"), (lambda *, beta: 1, "1 in this order: beta")])
+    (3, "without a call"), (torch.ones(3), "without a call"), (lambda: 1, "1 in this order: `beta`"),
+    (lambda a, b: 1, "1 in this order: `beta`"), (lambda *, beta: 1, "1 in this order: `beta`")])
 def test_a_wrong_call_is_told(given, words):
     result = check.alpha_bar(given)
     assert result.ok is False and words in result.hint
@@ -645,7 +802,7 @@ def test_callables_of_all_kinds_pass():
 def test_an_unknown_exercise_names_those_there_are():
     with pytest.raises(AttributeError, match="q_sample"):
         check.alpha_baz                                        # noqa: B018
-    assert "alpha_bar (T + 1,)" in check.alpha_bar.__doc__ and "check.alpha_bar" in repr(check.alpha_bar)
+    assert "a tensor (T + 1,)" in check.alpha_bar.__doc__ and "check.alpha_bar" in repr(check.alpha_bar)
 
 # ----------------------------------------------------------------------------------------------- what is left behind
 
@@ -689,11 +846,11 @@ def test_settings_of_the_page_do_not_matter(monkeypatch):
 
 def test_results_are_seen_and_heard():
     results = [check.alpha_bar(f) for f in (alpha_bar_by_loop, lambda beta: 1 - beta, lambda beta: ...)]
-    words = [engine.WORDS[ok] for ok in (True, False, None)]
+    words = [WORDS[ok] for ok in (True, False, None)]
     for result, word in zip(results, words):
         text, html = repr(result), result._repr_html_()
         assert text.startswith(f"alpha_bar: {word}. ") and text.isascii() or "“" in text
         assert 'role="status"' in html and f"alpha_bar: {word}." in html and 'aria-hidden="true"' in html
     assert len({re.search(r"solid (#\w+)", result._repr_html_())[1] for result in results}) == 3
-    evil = engine.Result("<i>", False, "a < b & c")
+    evil = Result("<i>", False, "a < b & c")
     assert "<i>" not in evil._repr_html_() and "a &lt; b &amp; c" in evil._repr_html_()
