@@ -6,7 +6,7 @@ from dataclasses import dataclass
 RISE = 100                                                     # steps in which the learning rate rises
 
 
-def number(name, value, kind):
+def plain_number(name, value, kind):
     """value, which may be one of numpy's or torch's, as kind (int or float); ValueError where it is no such number."""
     try:
         plain = kind(value)
@@ -39,8 +39,8 @@ class Span:
     @classmethod
     def of(cls, steps, minutes, examples, batch_size):
         """The Span of steps or minutes; ValueError unless there is one of the two, and an example for each step."""
-        steps = None if steps is None else number("steps", steps, int)
-        minutes = None if minutes is None else number("minutes", minutes, float)
+        steps = None if steps is None else plain_number("steps", steps, int)
+        minutes = None if minutes is None else plain_number("minutes", minutes, float)
         given = [length for length in (steps, minutes) if length is not None]
         if examples < 1 or batch_size < 1 or len(given) != 1 or not 0 < given[0] < math.inf:
             raise ValueError(f"fit needs at least one example a step and either steps or minutes above 0; found "

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from helpers.checkpoints import load_checkpoint, reserve, save_checkpoint
 from helpers.optim import Muon, RunningAverage
 from helpers.randomness import random_states_kept
-from helpers.span import RISE, Span, learning_rate, number
+from helpers.span import RISE, Span, learning_rate, plain_number
 from helpers.threads import Threads, most_threads, threads_kept, worth_trying
 
 GPU_LOOKS = 16             # a GPU is asked for its losses once in so many steps: to ask is to wait until it is done
@@ -100,9 +100,9 @@ class Settings:
 
     def __post_init__(self):
         for name in ("batch_size", "seed", "workers"):
-            setattr(self, name, number(name, getattr(self, name), int))
+            setattr(self, name, plain_number(name, getattr(self, name), int))
         for name in ("lr", "ema", "save_every"):
-            setattr(self, name, number(name, getattr(self, name), float))
+            setattr(self, name, plain_number(name, getattr(self, name), float))
 
 
 class Losses(Sequence):
