@@ -81,8 +81,8 @@ time_embedding.mistakes = {
                "Your first frequency is not 1. Count k from 0."),
     "times two pi": (waves(lambda k, half: 2 * math.pi * 10_000 ** (-k / half)),
                      "There is a factor of two pi too many: the angle is t times the frequency."),
-    "base 1000": (waves(lambda k, half: 1000 ** (-k / half)), "Your frequencies fall towards 1 by 1000. The base is "
-                                                              "10000."),
+    "base 1000": (waves(lambda k, half: 1000 ** (-k / half)),
+                        "Your frequencies fall towards 1 by 1000. The base is 10000."),
     "base e": (waves(lambda k, half: torch.exp(-k / half)),
                "Your frequencies fall towards 1 by e: the logarithm of 10000 is missing in the exponent."),
     "log10": (waves(lambda k, half: torch.exp(-4 * k / half)),

@@ -30,8 +30,9 @@ spread.mistakes = {
     "channels averaged": (lambda x: x.std(0).mean(0),
                           "You average over the channels in the end. Each channel keeps its own."),
     "channels thrown together": (lambda x: x.std((0, 1)), "You throw the channels together. Each channel has its own."),
-    "one axis too many": (lambda x: x.std(0, keepdim=True), "The numbers are there, but with an axis of length 1 in "
-                                                            "front. The restorations' axis should be gone."),
+    "one axis too many": (lambda x: x.std(0, keepdim=True),
+                          "The numbers are there, but with an axis of length 1 in front. The restorations' axis should "
+                          "be gone."),
     "mean": (lambda x: x.mean(0), "This is the mean of the restorations. How far do they lie around it?"),
     "divided by n": (lambda x: x.std(0, correction=0),
                      "A little too small: the mean was estimated from the same restorations, so divide by one fewer."),

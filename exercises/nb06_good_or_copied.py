@@ -296,8 +296,8 @@ nearest.mistakes = {
     "pixel by pixel": (of_pairs(lambda d: d.abs().amin(1).norm(dim=1)),
                        "You take the nearest reference in each pixel, so the distance is that to a mixture of images. "
                        "Choose one image for all pixels."),
-    "overall": (of_pairs(lambda d: d.norm(dim=2).amin()), "This is the smallest of all distances. Each query has its "
-                                                          "own."),
+    "overall": (of_pairs(lambda d: d.norm(dim=2).amin()),
+                         "This is the smallest of all distances. Each query has its own."),
     "one channel": (lambda queries, references: apart(queries[:, 0], references[:, 0]).norm(dim=2).amin(1),
                     "You compare the first channel alone. All channels count."),
     "cosine": (cosine, "This is the cosine distance, which ignores contrast. Take the root of summed squares."),
@@ -430,8 +430,8 @@ copied.mistakes = {
              "Your limit is fixed. Let the held-out images say how near an image may be by chance."),
     "exact copies": (lambda made, held_out: (made == 0).double().mean().item(),
                      "You count exact copies alone. A network's copies are near, but not equal."),
-    "inverted": (lambda made, held_out: 1 - copied.solution(made, held_out), "This is the fraction of those that are "
-                                                                             "no copies."),
+    "inverted": (lambda made, held_out: 1 - copied.solution(made, held_out),
+                 "This is the fraction of those that are no copies."),
     "farther": (lambda made, held_out: (made > held_out.min()).double().mean().item(),
                 "You count what is farther away than the nearest held-out image. Copies are nearer."),
     "count": (lambda made, held_out: float((made < held_out.min()).sum()),

@@ -135,8 +135,8 @@ slerp.mistakes = {
     "straight, rescaled": (rescaled_line,
                            "You go along the straight line and rescale. That ends on the sphere, but not at the right "
                            "place, and b loses its own length."),
-    "other end": (lambda a, b, u: slerp.solution(a, b, 1 - u), "The two noises have each other's weight: at u of 0 it "
-                                                               "should be a."),
+    "other end": (lambda a, b, u: slerp.solution(a, b, 1 - u),
+                  "The two noises have each other's weight: at u of 0 it should be a."),
     "one angle": (with_angle(lambda a, b: cosines(a, b, (0, 1, 2, 3)).acos()),
                   "One angle is used for the whole batch. Each pair of noises has its own."),
     "angle of each channel": (with_angle(lambda a, b: cosines(a, b, (2, 3)).acos()),

@@ -196,8 +196,8 @@ back_project.mistakes = {
                "You compare with the sums of four pixels. The small image holds their means."),
     "every second": (lambda x, low: x + grown(low - x[..., ::2, ::2]),
                      "You compare with every second pixel. The small image holds means of four."),
-    "correction only": (lambda x, low: grown(lacking(x, low)), "This is the correction alone. Add it to the large "
-                                                               "image."),
+    "correction only": (lambda x, low: grown(lacking(x, low)),
+                        "This is the correction alone. Add it to the large image."),
     "half-way": (lambda x, low: x + grown(lacking(x, low)) / 2,
                  "You go only half of the way, so the means are still not those of the small image."),
     "largest": (lambda x, low: x + grown(low - F.max_pool2d(x, 2)),
@@ -280,8 +280,8 @@ step_cost.mistakes = {
     "inverse": (cost(lambda at_t, at_s: (1 / at_t - 1 / at_s) / 2),
                 "Your ratio is upside down: it is signal over noise."),
     "batch": (cost(gain, lambda x0, x: ((x0 - x)**2).sum()), "All images are added up. Each has its own cost."),
-    "batch mean": (lambda *case: step_cost.solution(*case).mean(), "You average over the batch. Each image has its own "
-                                                                   "cost."),
+    "batch mean": (lambda *case: step_cost.solution(*case).mean(),
+                   "You average over the batch. Each image has its own cost."),
     "absolute": (cost(gain, lambda x0, x: (x0 - x).abs().sum((1, 2, 3))),
                  "You add up absolute errors. The logarithm of a Gaussian has their squares."),
     "square of the sum": (cost(gain, lambda x0, x: (x0 - x).sum((1, 2, 3))**2),
