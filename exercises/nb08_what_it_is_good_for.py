@@ -8,10 +8,15 @@ from exercises.common import ALPHA_BAR, ROUND, mixed, row
 from exercises.exercise import exercise
 
 
+def paste_known_inputs(draw):
+    """What paste_known is tried with, besides the example."""
+    return [(draw(*shape), draw(*shape), draw.mask(*shape), t, draw(*shape), ALPHA_BAR)
+            for shape, t in (((2, 2, 3, 4), 4), ((3, 1, 2, 2), 2))]
+
+
 @exercise("Missing pixels: keep what is known", noise=["eps"],
           example=(row(0.1, 0.2), row(0.5, -1), row(1, 0), 1, row(1, 0.25), ROUND),
-          inputs=lambda draw: [(draw(*shape), draw(*shape), draw.mask(*shape), t, draw(*shape), ALPHA_BAR)
-                               for shape, t in (((2, 2, 3, 4), 4), ((3, 1, 2, 2), 2))])
+          inputs=paste_known_inputs)
 def paste_known(xt, x0, mask, t, eps, alpha_bar):
     r"""Keep the known pixels in one step of inpainting: where `mask` is 1, put the known image noised to time t,
     $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$; elsewhere keep $x_t$.
@@ -224,10 +229,15 @@ back_project.mistakes = {
 }
 
 
+def step_cost_inputs(draw):
+    """What step_cost is tried with, besides the example."""
+    return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR)
+            for t, s in ((5, 2), (3, 2), (6, 1))]
+
+
 @exercise("How surprised was the model?",
           example=(row(1, 0), row(0.5, 0), 2, 1, ROUND),
-          inputs=lambda draw: [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR)
-                               for t, s in ((5, 2), (3, 2), (6, 1))])
+          inputs=step_cost_inputs)
 def step_cost(x0, estimate, t, s, alpha_bar):
     r"""Compute what the step from t to s adds to the bound on the negative log-likelihood,
     $\tfrac12\,(\mathrm{SNR}_s - \mathrm{SNR}_t)\,\lVert x_0 - \hat x_0 \rVert^2$, where
