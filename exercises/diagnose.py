@@ -1,6 +1,6 @@
-"""A doctor for diffusion models: diagnose(model, pictures, …) asks about the usual faults and says what it found.
+"""What is wrong with a diffusion model: diagnose(model, images, …) looks for the usual faults and says what it found.
 
-    check.diagnose(model, pictures, schedule, "v")             # the least; more arguments, more questions
+    check.diagnose(model, images, schedule, "v")               # the least; more arguments, more questions
 
 The answer is a table of words, the same on every machine; what was measured stands in .figure() and in .curve.
 """
@@ -18,7 +18,7 @@ from helpers.metrics import closeness
 
 SAYS = {True: "fine", False: "look here", None: "not asked"}
 TIMES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)               # where the loss is measured, in parts of T
-STEADY = 2.0                                                             # batches may scatter so much more than alone
+STEADY = 2.0                                                             # batches may vary so much more than that
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Diagnosis:
 
 
 @contextmanager
-def at_rest(*networks):
+def in_eval_mode(*networks):
     """Random states are as before when it is left, and so are the networks' modes; inside, they are in eval mode."""
     modules = [m for net in networks if isinstance(net, torch.nn.Module) for m in net.modules()]
     modes = [m.training for m in modules]
@@ -126,39 +126,39 @@ def some(x, n):
     return x[torch.linspace(0, len(x) - 1, min(n, len(x))).round().long()]
 
 
-def handful(pictures):
-    """As many pictures as can be compared with each other in a moment."""
-    return some(pictures, min(512, max(32, 2**20 // pictures[0].numel())))
+def handful(images):
+    """As many images as can be compared with each other in a moment."""
+    return some(images, min(512, max(32, 2**20 // images[0].numel())))
 
 
 def per_target(error, a, target):
-    """A mean squared error of the guessed picture as that of what the network guesses; a: alpha_bar, (K,) or number.
+    """A mean squared error of the estimated image, as that of what the network predicts; a: alpha_bar, (K,), or number.
 
     The three differ by a factor: x_t = sqrt(a) x0 + sqrt(1 - a) eps ties the errors together (Salimans & Ho 2022).
     """
     return error * {"x0": 1 + 0 * a, "eps": a / (1 - a), "v": 1 / (1 - a)}[target]
 
 
-def ceiling(pictures, a, target):
+def ceiling(images, a, target):
     """The loss of the best filter at each alpha_bar a (K,): mean squared error of Wiener's, (K,).
 
-    Of all affine guesses that treat every place alike (up to the edges) it is the best: at each frequency of power p it
+    It is the best affine estimate that treats every place alike (up to the edges): at each frequency of power p it
     keeps what lies above the noise, and errs by p (1 - a) / (a p + 1 - a) (Wiener 1949; here for x_t).
     """
-    x = pictures.double()
+    x = images.double()
     spectrum = torch.fft.fft2(x - x.mean(0), norm="ortho").abs().square().sum(0) / (len(x) - 1)
     noise = (1 - a).reshape(-1, 1)
     power = spectrum.flatten()
     return per_target((power * noise / (a.reshape(-1, 1) * power + noise)).mean(1), a, target)
 
 
-def floor(pictures, a, target, generator):
-    """The least loss on these pictures that any guess made from x_t and t can have, at each alpha_bar a (K,): (K,).
+def floor(images, a, target, generator):
+    """The least loss on these images that any estimate from x_t and t can have, at each alpha_bar a (K,): (K,).
 
-    It is that of the exact posterior mean when x_0 is one of them, all equally likely: who knows every picture by heart
-    and sees only x_t can do no better on them.  Estimated with one draw of noise for each picture.
+    It is that of the exact posterior mean when x_0 is one of them, all equally likely: a denoiser that has memorised
+    every image and sees only x_t can do no better on them.  Estimated with one draw of noise for each image.
     """
-    x, losses = pictures.flatten(1).double(), []
+    x, losses = images.flatten(1).double(), []
     for weight in a.tolist():
         eps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         xt = weight**0.5 * x + (1 - weight) ** 0.5 * eps
@@ -167,8 +167,8 @@ def floor(pictures, a, target, generator):
     return per_target(torch.stack(losses), a, target)
 
 
-class Patient:
-    """A network, and how it is asked: everything on its own device, in pieces that fit a cache, without gradients."""
+class Subject:
+    """A network, and how it is called: on its own device, in pieces that fit a cache, without gradients."""
 
     def __init__(self, model, schedule, target):
         self.model, self.schedule, self.target = model, schedule, target
@@ -180,14 +180,14 @@ class Patient:
             parts = [self.model(x.to(self.device), k.to(self.device)) for x, k in zip(xt.split(32), t.split(32))]
         out = torch.cat(parts).float().cpu()
         if out.shape != xt.shape:
-            raise ValueError(f"pictures of shape {tuple(xt.shape)} gave an answer of shape {tuple(out.shape)}")
+            raise ValueError(f"images of shape {tuple(xt.shape)} gave an answer of shape {tuple(out.shape)}")
         return out
 
     def wanted(self, x0, t, eps):
         return {"x0": x0, "eps": eps, "v": self.schedule.velocity(x0, t, eps)}[self.target]
 
     def loss(self, x0, t, seed=0):
-        """Mean squared error at one t (a whole number), on noisy pictures made here."""
+        """Mean squared error at one t (a whole number), on noisy images made here."""
         eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed + t))
         t = torch.full((len(x0),), t)
         return (self(self.schedule.q_sample(x0, t, eps), t) - self.wanted(x0, t, eps)).square().mean().item()
@@ -195,34 +195,34 @@ class Patient:
 # ------------------------------------------------------------------------------------------- the questions, one by one
 
 
-def see_range(pictures, **_):
-    """Whether the pictures lie in [-1, 1], on both sides of 0."""
-    name, expected = "range of the pictures", "from -1, black, to 1, white"
-    low, high = pictures.min().item(), pictures.max().item()
-    if not bool(torch.isfinite(pictures).all()):
+def see_range(images, **_):
+    """Whether the images lie in [-1, 1], on both sides of 0."""
+    name, expected = "range of the images", "from -1, black, to 1, white"
+    low, high = images.min().item(), images.max().item()
+    if not bool(torch.isfinite(images).all()):
         return Row(name, False, "numbers that are not finite", expected, "Look at how the files were read.")
     if low >= -1.01 and high <= 1.01 and low < -0.2 and high > 0.2:
         return Row(name, True, "inside [-1, 1], on both sides of 0", expected)
     found = ("from 0 up to about 1" if -0.01 <= low and 0.2 < high <= 1.01 else "values beyond 1 or below -1"
              if low < -1.01 or high > 1.01 else "only a part of [-1, 1]")
-    return Row(name, False, found, expected, "Look at the line that turns files into tensors. Noise, clamp and sampler "
-               "all take for granted that pictures are centred on 0.")
+    return Row(name, False, found, expected, "Look at the line that turns files into tensors. Noise, clipping and "
+                                             "sampler all assume that images are centred on 0.")
 
 
-def see_loss(patient, pictures, result, seed, **_):
+def see_loss(subject, images, result, seed, **_):
     """Whether the loss at each t lies in its band: see ceiling() and floor()."""
     name, expected = "loss at each t", "below what the best filter reaches (Wiener's), with some room"
-    if len(pictures) < 2:
-        return Row(name, None, "two pictures or more are needed for the band", expected)
-    schedule, target = patient.schedule, patient.target
+    if len(images) < 2:
+        return Row(name, None, "two images or more are needed for the band", expected)
+    schedule, target = subject.schedule, subject.target
     times = sorted({max(1, round(share * schedule.T)) for share in TIMES})
     a = schedule.alpha_bar[times]
-    few = handful(pictures)
+    few = handful(images)
     silent = per_target(few.double().var(0).mean(), a, target) if target != "eps" else torch.ones_like(a)
     high = 1.25 * ceiling(few, a, target) + 0.03 * silent
     low = floor(few, a, target, torch.Generator().manual_seed(seed))
-    asked = some(pictures, min(256, max(8, 65536 // pictures[0].numel())))
-    found = torch.tensor([patient.loss(asked, t, seed) for t in times], dtype=torch.float64)
+    asked = some(images, min(256, max(8, 65536 // images[0].numel())))
+    found = torch.tensor([subject.loss(asked, t, seed) for t in times], dtype=torch.float64)
     result.curve.update(t=times, loss=found.tolist(), low=low.tolist(), high=high.tolist())
     if not bool(torch.isfinite(found).all()):
         return Row(name, False, "a loss that is not finite", expected, "Look for a division by 0 or a rate too large.")
@@ -230,51 +230,51 @@ def see_loss(patient, pictures, result, seed, **_):
     if not over.any():
         return Row(name, True, "inside the band at every t", expected)
     where = "at every t" if over.all() else "at some t"
-    return Row(name, False, f"above the band {where}", expected, "The network does worse than a filter without any "
-               "learning. Look at what it was given in training, at its target and at the schedule: are they those "
-               "that were handed over here?")
+    return Row(name, False, f"above the band {where}", expected,
+               "The network does worse than a filter without any learning. Look at what it was given in training, at "
+               "its target and at the schedule: are they those that were handed over here?")
 
 
-def see_time(patient, pictures, seed, **_):
+def see_time(subject, images, seed, **_):
     """Whether the answer changes with t."""
-    name, expected = "knows the time", "another t, another answer"
-    T, x0 = patient.schedule.T, some(pictures, 8)
-    xt = patient.schedule.q_sample(x0, T // 2, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
-    answers = [patient(xt, torch.full((len(xt),), max(1, T * k // 10))) for k in (1, 5, 9)]
+    name, expected = "depends on t", "another t, another answer"
+    T, x0 = subject.schedule.T, some(images, 8)
+    xt = subject.schedule.q_sample(x0, T // 2, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
+    answers = [subject(xt, torch.full((len(xt),), max(1, T * k // 10))) for k in (1, 5, 9)]
     scale = answers[1].square().mean().sqrt()
     apart = max((x - answers[1]).square().mean().sqrt() for x in (answers[0], answers[2]))
     if apart > 0.01 * scale:
         return Row(name, True, "the answer changes with t", expected)
-    return Row(name, False, "the same answer at every t", expected, "Look at the time embedding, and at where it "
-               "enters the network.")
+    return Row(name, False, "the same answer at every t", expected,
+               "Look at the time embedding, and at where it enters the network.")
 
 
-def see_company(patient, pictures, seed, **_):
-    """Whether a picture gets the same answer alone and in a batch."""
-    name, expected = "minds its own picture", "alone or in a batch, the same answer"
-    T, x0 = patient.schedule.T, some(pictures, 8)
+def see_batch(subject, images, seed, **_):
+    """Whether an image gets the same answer alone and in a batch."""
+    name, expected = "independent of the batch", "alone or in a batch, the same answer"
+    T, x0 = subject.schedule.T, some(images, 8)
     if len(x0) < 2:
-        return Row(name, None, "two pictures or more are needed", expected)
+        return Row(name, None, "two images or more are needed", expected)
     t = torch.linspace(max(1, T // 10), T, len(x0)).long()
-    xt = patient.schedule.q_sample(x0, t, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
-    together, alone = patient(xt, t)[-1:], patient(xt[-1:], t[-1:])
+    xt = subject.schedule.q_sample(x0, t, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
+    together, alone = subject(xt, t)[-1:], subject(xt[-1:], t[-1:])
     if (together - alone).abs().max() <= 1e-3 * (1 + alone.abs().max()):
         return Row(name, True, "the same answer alone and in a batch", expected)
-    return Row(name, False, "the answer depends on the place in the batch, or on its company", expected,
-               "Something mixes pictures of a batch: a wrong axis, a reshape, a norm over the batch.")
+    return Row(name, False, "the answer depends on the place in the batch, or on the other images", expected,
+               "Something mixes the images of a batch: a wrong axis, a reshape, a norm over the batch.")
 
 
-def see_one_batch(patient, pictures, seed, steps=40, **_):
-    """Whether a copy of the network can learn one batch by heart."""
-    name, expected = "one batch by heart", f"half the loss, or less, after {steps} steps on one batch"
-    model, schedule = patient.model, patient.schedule
+def see_one_batch(subject, images, seed, steps=40, **_):
+    """Whether a copy of the network can overfit one batch."""
+    name, expected = "overfits one batch", f"half the loss, or less, after {steps} steps on one batch"
+    model, schedule = subject.model, subject.schedule
     if not isinstance(model, torch.nn.Module):
         return Row(name, None, "only a network can be trained, and this is another function", expected)
     learner = copy.deepcopy(model).train()
-    x0 = some(pictures, 8 if pictures[0].numel() <= 2048 else 4)
+    x0 = some(images, 8 if images[0].numel() <= 2048 else 4)
     t = torch.linspace(max(1, schedule.T // 10), schedule.T * 9 // 10, len(x0)).round().long()
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
-    xt, t, wanted = (v.to(patient.device) for v in (schedule.q_sample(x0, t, eps), t, patient.wanted(x0, t, eps)))
+    xt, t, wanted = (v.to(subject.device) for v in (schedule.q_sample(x0, t, eps), t, subject.wanted(x0, t, eps)))
     losses, weights = [], [p for p in learner.parameters() if p.requires_grad]
     look = ("No gradient reaches the weights, or too few of them: look for detach(), no_grad, frozen weights, an "
             "optimiser that holds those of another network.")
@@ -293,84 +293,90 @@ def see_one_batch(patient, pictures, seed, steps=40, **_):
     return Row(name, False, "the loss of one batch hardly falls", expected, look)
 
 
-def see_average(patient, pictures, average, seed, **_):
+def see_average(subject, images, average, seed, **_):
     """Whether the running average is about as good as the raw weights."""
-    name, expected = "average against raw", "the running average is about as good as the raw weights, or better"
+    name, expected = "average and raw weights", "the running average is about as good as the raw weights, or better"
     if average is None:
         return Row(name, None, "hand over average=", expected)
-    other = Patient(getattr(average, "module", average), patient.schedule, patient.target)
-    times = [max(1, round(share * patient.schedule.T)) for share in TIMES[2::2]]
-    few = some(pictures, min(128, max(8, 65536 // pictures[0].numel())))
-    raw, smooth = (sum(who.loss(few, t, seed) for t in times) for who in (patient, other))
+    other = Subject(getattr(average, "module", average), subject.schedule, subject.target)
+    times = [max(1, round(share * subject.schedule.T)) for share in TIMES[2::2]]
+    few = some(images, min(128, max(8, 65536 // images[0].numel())))
+    raw, smooth = (sum(who.loss(few, t, seed) for t in times) for who in (subject, other))
     if smooth <= 1.5 * raw:
         return Row(name, True, "about as good, or better", expected)
-    return Row(name, False, "the average is much worse than the raw weights", expected, "Is it updated after every "
-               "step? Does it remember longer than the training was?")
+    return Row(name, False, "the average is much worse than the raw weights", expected,
+               "Is it updated after every step? Does it remember longer than the training was?")
 
 
-def draws(loss, model, pictures, size, times, generator):
+def draws(loss, model, images, size, times, generator):
     """What a learner's loss gives for so many batches of that size: (times,)."""
     first = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
-    pictures = pictures if first is None else pictures.to(first.device)
+    images = images if first is None else images.to(first.device)
     values = []
     with torch.no_grad():
         for _ in range(times):
-            batch = pictures[torch.randint(len(pictures), (size,), generator=generator).to(pictures.device)]
+            batch = images[torch.randint(len(images), (size,), generator=generator).to(images.device)]
             values.append(float(loss(model, batch)))
     return torch.tensor(values, dtype=torch.float64)
 
 
-def see_training(patient, pictures, loss, seed, **_):
+def see_training(subject, images, loss, seed, **_):
     """Whether the author's own loss is no lower than any denoiser can get."""
     name, expected = "loss in training", "no lower than any denoiser can get"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
     torch.manual_seed(seed)
-    found = draws(loss, patient.model, pictures, 16, 16, torch.Generator().manual_seed(seed)).mean()
-    a = patient.schedule.alpha_bar[torch.linspace(1, patient.schedule.T, 24).round().long()]
-    least = floor(handful(pictures), a, patient.target, torch.Generator().manual_seed(seed)).mean()
+    found = draws(loss, subject.model, images, 16, 16, torch.Generator().manual_seed(seed)).mean()
+    a = subject.schedule.alpha_bar[torch.linspace(1, subject.schedule.T, 24).round().long()]
+    least = floor(handful(images), a, subject.target, torch.Generator().manual_seed(seed)).mean()
     if not bool(torch.isfinite(found)):
         return Row(name, False, "a loss that is not finite", expected, "Look for a division by 0 or a rate too large.")
     if found >= least / 2:
         return Row(name, True, "no lower than is possible", expected)
-    return Row(name, False, "too good to be true", expected, "Whoever knows all these pictures by heart and sees x_t "
-               "alone does worse. So the network sees more than x_t: what does the loss hand to it?")
+    return Row(name, False, "too good to be true", expected,
+               "A denoiser that has memorised all these images and sees x_t alone does worse. So the network sees more "
+               "than x_t: what does the loss hand to it?")
 
 
-def see_steady(patient, pictures, loss, seed, **_):
-    """Whether larger batches scatter less, as pictures with times of their own do."""
-    name, expected = "steady from batch to batch", "sixteen pictures scatter a quarter as much as one does"
+def see_steady(subject, images, loss, seed, **_):
+    """Whether the loss of larger batches varies less, as it does where each image has its own time."""
+    name, expected = "steady across batches", "the loss of sixteen images varies a quarter as much as that of one"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    one, many = (draws(loss, patient.model, pictures, size, times, generator).std()
+    one, many = (draws(loss, subject.model, images, size, times, generator).std()
                  for size, times in ((1, 128), (16, 48)))
     if 4 * many <= STEADY * one:
-        return Row(name, True, "larger batches are calmer", expected)
-    return Row(name, False, "larger batches are hardly calmer", expected, "The pictures of a batch have something in "
-               "common that they should not. What is drawn once, and should be drawn for each?")
+        return Row(name, True, "larger batches vary less", expected)
+    return Row(name, False, "larger batches vary hardly less", expected,
+               "The images of a batch have something in common that they should not. What is drawn once, and should be "
+               "drawn for each?")
 
 
-def see_samples(pictures, samples, **_):
-    """Whether samples have the contrast, grain, variety and range of the pictures: several rows."""
+def fine_texture(x):
+    """The standard deviation of the mixed second difference of neighbouring pixels."""
+    return (x[..., 1:, 1:] - x[..., :-1, 1:] - x[..., 1:, :-1] + x[..., :-1, :-1]).std()
+
+
+def see_samples(images, samples, **_):
+    """Whether samples have the contrast, fine texture, variety and range of the images: several rows."""
     questions = {                                              # measure; what is too little and too much, in parts
-        "samples: contrast": (lambda x: x.std(), 0.6, 1.4, "Is the network that made them trained, and are pictures "
-                              "and samples of the same range?"),
-        "samples: fine grain": (lambda x: (x[..., 1:, 1:] - x[..., :-1, 1:] - x[..., 1:, :-1] + x[..., :-1, :-1]).std(),
-                                0.5, 1.4, "Too much: noise is left. Too little: all is smooth, so is there too little "
-                                "noise on the way, or a network that knows nothing?"),
+        "samples: contrast": (lambda x: x.std(), 0.6, 1.4,
+                              "Is the network that made them trained, and are images and samples of the same range?"),
+        "samples: fine texture": (fine_texture, 0.5, 1.4, "Too much: noise is left. Too little: all is smooth, so is "
+                                  "there too little noise on the way, or a network that knows nothing?"),
         "samples: variety": (lambda x: x.std(0).mean(), 0.55, 1.4, "Do they resemble each other too much? A sampler "
-                             "that draws too little noise drifts to a few favourites.")}
-    first, expected = "samples: range", ("inside [-1, 1] to the last pixel", "about as in the pictures")
+                             "that draws too little noise drifts to a few typical images.")}
+    first, expected = "samples: range", ("inside [-1, 1] to the last pixel", "about as in the images")
     if samples is None:
         return [Row(name, None, "hand over samples=", expected[name != first]) for name in (first, *questions)]
-    samples, few = samples.detach().cpu().float(), some(pictures, 512)
+    samples, few = samples.detach().cpu().float(), some(images, 512)
     if samples.ndim != 4 or len(samples) < 2 or not bool(torch.isfinite(samples).all()):
-        return [Row(first, False, "not two or more pictures (N, C, H, W) of finite numbers", expected[0])]
+        return [Row(first, False, "not two or more images (N, C, H, W) of finite numbers", expected[0])]
     inside = bool((samples.abs() > 1.01).float().mean() < 0.01)
     rows = [Row(first, inside, "inside" if inside else "many pixels beyond -1 or 1", expected[0],
-                "A last step that ends on a clamped guess cannot leave the range. What is added after it?")]
+                "A last step that ends on a clipped estimate cannot leave the range. What is added after it?")]
     for name, (measure, low, high, look) in questions.items():
         ratio = (measure(samples.clamp(-1, 1)) / measure(few)).item()
         found = "too little" if ratio < low else "too much" if ratio > high else expected[1]
@@ -378,57 +384,57 @@ def see_samples(pictures, samples, **_):
     return rows
 
 
-def see_held_out(pictures, held_out, **_):
-    """Whether held-out pictures are among the training pictures."""
-    name, expected = "held-out pictures", "none of them among the training pictures"
+def see_held_out(images, held_out, **_):
+    """Whether held-out images are among the training images."""
+    name, expected = "held-out images", "none of them among the training images"
     if held_out is None:
         return Row(name, None, "hand over held_out=", expected)
-    near, _ = closeness(some(held_out.detach().cpu().float(), 256), pictures)
+    near, _ = closeness(some(held_out.detach().cpu().float(), 256), images)
     share = (near < 0.2).float().mean()
     if share <= 0.01:
-        return Row(name, True, "no picture is in both sets", expected)
-    found = "most of them are training pictures" if share > 0.5 else "some are training pictures"
+        return Row(name, True, "no image is in both sets", expected)
+    found = "most of them are training images" if share > 0.5 else "some are training images"
     return Row(name, False, found, expected, "Look at the split: by what is it made, and is it made once?")
 
 
-QUESTIONS = {"range of the pictures": see_range, "loss at each t": see_loss, "knows the time": see_time,
-             "minds its own picture": see_company, "one batch by heart": see_one_batch,
-             "average against raw": see_average, "loss in training": see_training,
-             "steady from batch to batch": see_steady, "samples": see_samples, "held-out pictures": see_held_out}
+QUESTIONS = {"range of the images": see_range, "loss at each t": see_loss, "depends on t": see_time,
+             "independent of the batch": see_batch, "overfits one batch": see_one_batch,
+             "average and raw weights": see_average, "loss in training": see_training,
+             "steady across batches": see_steady, "samples": see_samples, "held-out images": see_held_out}
 
 
-def diagnose(model, pictures, schedule=None, target="eps", *, average=None, loss=None, samples=None, held_out=None,
+def diagnose(model, images, schedule=None, target="eps", *, average=None, loss=None, samples=None, held_out=None,
              seed=0):
     """Ask about the usual faults of a diffusion model: a Diagnosis, shown as a table; it never raises.
 
-    model: a network or any callable (x_t (B, C, H, W), t (B,)) -> what it guesses;  target: "eps", "v" or "x0"
-    pictures: what it was trained on, as it was given them, (N, C, H, W);  schedule: its Schedule, or alpha_bar (T + 1,)
+    model: a network or any callable (x_t (B, C, H, W), t (B,)) -> what it predicts;  target: "eps", "v" or "x0"
+    images: what it was trained on, as it was given them, (N, C, H, W);  schedule: its Schedule, or alpha_bar (T + 1,)
     average: its running average;  loss: (model, batch) -> scalar, as fit takes it;  samples: what it made (M, C, H, W)
-    held_out: pictures kept back from training (K, C, H, W)
+    held_out: images kept back from training (K, C, H, W)
     What is not handed over is not asked about.  Random states, weights and modes are afterwards as they were before.
-    The band of the loss at t: above, 1.25 times that of the best linear filter plus 3 % of that of a guess that never
-    changes; below, drawn only, what remains to who knows all pictures by heart (see ceiling and floor).
+    The band of the loss at t: above, 1.25 times that of the best linear filter plus 3 % of that of a constant
+    prediction; below, drawn only, that of a denoiser that has memorised all images (see ceiling and floor).
     """
     result = Diagnosis()
-    problem = handed_over(pictures, schedule, target)
+    problem = handed_over(images, schedule, target)
     if problem:
         result.rows.append(Row("what was handed over", False, problem, "see help(check.diagnose)", ""))
         return result
-    with at_rest(model, average):
-        pictures = pictures.detach().cpu().float()
+    with in_eval_mode(model, average):
+        images = images.detach().cpu().float()
         try:
-            patient = Patient(model, schedule if hasattr(schedule, "q_sample") else known(schedule), target)
+            subject = Subject(model, schedule if hasattr(schedule, "q_sample") else known(schedule), target)
         except Exception as error:
             result.rows.append(Row("what was handed over", False, says(error), "see help(check.diagnose)", ""))
             return result
-        given = dict(patient=patient, pictures=pictures, result=result, average=average, loss=loss, samples=samples,
+        given = dict(subject=subject, images=images, result=result, average=average, loss=loss, samples=samples,
                      held_out=held_out, seed=seed)
         for name, question in QUESTIONS.items():
             try:
                 rows = question(**given)
             except Exception as error:                         # a strange model is a finding, and no reason to stop
-                rows = Row(name, False, f"it could not be asked: {says(error)}", "an answer", "Try the same by hand: "
-                           "noisy pictures and their times in, something of the same shape out.")
+                rows = Row(name, False, f"it could not be asked: {says(error)}", "an answer",
+                           "Try the same by hand: noisy images and their times in, something of the same shape out.")
             result.rows += rows if isinstance(rows, list) else [rows]
     return result
 
@@ -444,11 +450,11 @@ def says(error):
     return f"{type(error).__name__}: {str(error)[:160]}".split("\n")[0].rstrip(".: ")
 
 
-def handed_over(pictures, schedule, target):
+def handed_over(images, schedule, target):
     """What is wrong with the arguments, in words, or nothing."""
-    if not torch.is_tensor(pictures) or pictures.ndim != 4 or pictures.numel() == 0:
-        shape = f"shape {tuple(pictures.shape)}" if torch.is_tensor(pictures) else type(pictures).__name__
-        return f"pictures must be a tensor (N, C, H, W), and this is {shape}"
+    if not torch.is_tensor(images) or images.ndim != 4 or images.numel() == 0:
+        shape = f"shape {tuple(images.shape)}" if torch.is_tensor(images) else type(images).__name__
+        return f"images must be a tensor (N, C, H, W), and this is {shape}"
     if schedule is None:
         return "a schedule is needed: the one that it was trained with"
-    return "" if target in ("eps", "v", "x0") else f"a network guesses eps, v or x0, not {target!r}"
+    return "" if target in ("eps", "v", "x0") else f"a network predicts eps, v or x0, not {target!r}"

@@ -275,5 +275,7 @@ def exercise(section, *, example, inputs, noise=(), read=None, entries=None, exa
     examine: (what a function returns, its arguments) -> "right" or the name of a mistake, for results that are drawn
     for_example: the worked example in words, where that of the arguments would be too long
     """
-    return lambda solution: Exercise(solution, section, example, inputs, noise=noise, read=read, entries=entries,
-                                     examine=examine, for_example=for_example)
+    def decorate(solution):
+        return Exercise(solution, section, example, inputs, noise=noise, read=read, entries=entries, examine=examine,
+                        for_example=for_example)
+    return decorate

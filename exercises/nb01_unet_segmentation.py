@@ -9,9 +9,14 @@ from exercises.exercise import exercise
 SLICES = torch.tensor([3, 0, 4, 1, 1, 0, 2, 4, 3, 1, 2, 1, 1, 0])
 
 
+def held_out_inputs(draw):
+    """What held_out is tried with, besides the example."""
+    return [(SLICES, 0.4), (SLICES + 2, 0.2), (SLICES, 0.1), (SLICES + 20, 0.35), (SLICES, 0.25),
+            (3 * SLICES + 7, 0.7)]
+
+
 @exercise("A split that does not leak", example=(torch.tensor([1, 0, 2, 1, 2, 0]), 0.1),
-          inputs=lambda draw: [(SLICES, 0.4), (SLICES + 2, 0.2), (SLICES, 0.1), (SLICES + 20, 0.35), (SLICES, 0.25),
-                               (3 * SLICES + 7, 0.7)])
+          inputs=held_out_inputs)
 def held_out(groups, share):
     r"""Hold out whole slices: those with the largest ids, `max(1, round(share * n))` of the n different slices.
 
@@ -195,10 +200,15 @@ iou.mistakes = {
 }
 
 
+def dice_inputs(draw):
+    """What dice is tried with, besides the example."""
+    return [(draw(3, 4, 5, low=0.05, high=1), draw.mask(3, 4, 5)),
+            (draw(2, 2, 3, low=0.05, high=1), torch.ones(2, 2, 3))]
+
+
 @exercise("How good is a mask?",
           example=(torch.tensor([[[0.9, 0.6, 0.2, 0.1]]]), torch.tensor([[[1., 0, 1, 0]]])),
-          inputs=lambda draw: [(draw(3, 4, 5, low=0.05, high=1), draw.mask(3, 4, 5)),
-                               (draw(2, 2, 3, low=0.05, high=1), torch.ones(2, 2, 3))])
+          inputs=dice_inputs)
 def dice(pred, target):
     r"""Compute the soft Dice score, $2 \sum_i p_i q_i / (\sum_i p_i + \sum_i q_i)$, for each image.
 
@@ -268,6 +278,11 @@ def spaced(x):
     return out
 
 
+def corners_aligned(x, skip):
+    """Wrong: blended between neighbours, so that the corners stay as they are."""
+    return torch.cat([F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True), skip], 1)
+
+
 def alternating(x, skip):
     """Wrong: the channels of the two in turn."""
     return torch.stack([double(x), skip], 2).flatten(1, 2)
@@ -290,8 +305,7 @@ skip_join.mistakes = {
               "You join along the width: the images now stand side by side. Join along the channels."),
     "bilinear": (lambda x, skip: torch.cat([double(x, "bilinear"), skip], 1),
                  "You blend between neighbours while doubling. Here each pixel becomes four equal ones."),
-    "corners aligned": (lambda x, skip: torch.cat([F.interpolate(
-                            x, scale_factor=2, mode="bilinear", align_corners=True), skip], 1),
+    "corners aligned": (corners_aligned,
                         "You blend between neighbours while doubling, with aligned corners. Here each pixel becomes "
                         "four equal ones."),
     "bicubic": (lambda x, skip: torch.cat([double(x, "bicubic"), skip], 1),

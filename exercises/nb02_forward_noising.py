@@ -8,10 +8,15 @@ from exercises.common import (
 from exercises.exercise import exercise
 
 
+def noise_step_inputs(draw):
+    """What noise_step is tried with, besides the example."""
+    return [(draw(2, 2, 3, 4), torch.tensor(0.19), draw(2, 2, 3, 4)),
+            (draw(1, 1, 2, 2), torch.tensor(0.9), draw(1, 1, 2, 2))]
+
+
 @exercise("A first idea: add a little noise, many times", noise=["z"],
           example=(row(1, -0.5), torch.tensor(0.36), row(0.5, 1)),
-          inputs=lambda draw: [(draw(2, 2, 3, 4), torch.tensor(0.19), draw(2, 2, 3, 4)),
-                               (draw(1, 1, 2, 2), torch.tensor(0.9), draw(1, 1, 2, 2))])
+          inputs=noise_step_inputs)
 def noise_step(x, beta, z):
     r"""Compute one small noising step, $\sqrt{1-\beta}\,x + \sqrt{\beta}\,z$: the image is scaled down and noise is
     added, so that a variance of 1 stays 1.
@@ -54,9 +59,14 @@ noise_step.mistakes = {
 }
 
 
+def alpha_bar_inputs(draw):
+    """What alpha_bar is tried with, besides the example."""
+    return [(F.pad(draw(9, low=0.02, high=0.3), (1, 0)),),
+            (F.pad(draw(5, low=0.1, high=0.6), (1, 0)),)]
+
+
 @exercise("What is left after t steps? A product, not a sum", example=(torch.tensor([0.0, 0.1, 0.2]),),
-          inputs=lambda draw: [(F.pad(draw(9, low=0.02, high=0.3), (1, 0)),),
-                               (F.pad(draw(5, low=0.1, high=0.6), (1, 0)),)])
+          inputs=alpha_bar_inputs)
 def alpha_bar(beta):
     r"""Compute which part of the image's variance is left after each step,
     $\bar\alpha_t = \prod_{k=1}^{t} (1 - \beta_k)$.
@@ -186,9 +196,14 @@ q_sample.mistakes = {
 LATE = torch.tensor([1.0, 0.93, 0.8, 0.68, 0.52, 0.31, 0.12, 0.04])      # the nearest is the last one above one half
 
 
+def equal_parts_inputs(draw):
+    """What equal_parts is tried with, besides the example."""
+    return [(ALPHA_BAR,), (LATE,), (1 / (1 + torch.arange(20) / 9)**2,),
+            (torch.linspace(1, 0.01, 24)**0.7,)]
+
+
 @exercise("Signal and noise", example=(torch.tensor([1.0, 0.9, 0.7, 0.4, 0.1]),),
-          inputs=lambda draw: [(ALPHA_BAR,), (LATE,), (1 / (1 + torch.arange(20) / 9)**2,),
-                               (torch.linspace(1, 0.01, 24)**0.7,)])
+          inputs=equal_parts_inputs)
 def equal_parts(alpha_bar):
     r"""Find the time at which the signal-to-noise ratio $\bar\alpha_t / (1 - \bar\alpha_t)$ is closest to 1.
 

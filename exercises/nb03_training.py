@@ -9,9 +9,14 @@ from exercises.common import ROUND, along, images_and_times, mixed, one_noise, o
 from exercises.exercise import exercise
 
 
+def time_embedding_inputs(draw):
+    """What time_embedding is tried with, besides the example."""
+    return [(torch.tensor([40, 7, 993, 2]), 4), (torch.tensor([5, 1, 8]), 12),
+            (torch.tensor([60, 11]), 2)]
+
+
 @exercise("The network must know the time", example=(torch.tensor([2]), 4),
-          inputs=lambda draw: [(torch.tensor([40, 7, 993, 2]), 4), (torch.tensor([5, 1, 8]), 12),
-                               (torch.tensor([60, 11]), 2)])
+          inputs=time_embedding_inputs)
 def time_embedding(t, dim):
     r"""Embed times as cosines and sines of many frequencies, $f_k = 10000^{-2k/d}$ for $k = 0, \dots, d/2 - 1$, where
     d is `dim`. The row of a time is $\cos(t f_0), \dots, \cos(t f_{d/2-1}), \sin(t f_0), \dots, \sin(t f_{d/2-1})$.
@@ -81,8 +86,8 @@ time_embedding.mistakes = {
                "Your first frequency is not 1. Count k from 0."),
     "times two pi": (waves(lambda k, half: 2 * math.pi * 10_000 ** (-k / half)),
                      "There is a factor of two pi too many: the angle is t times the frequency."),
-    "base 1000": (waves(lambda k, half: 1000 ** (-k / half)), "Your frequencies fall towards 1 by 1000. The base is "
-                                                              "10000."),
+    "base 1000": (waves(lambda k, half: 1000 ** (-k / half)),
+                        "Your frequencies fall towards 1 by 1000. The base is 10000."),
     "base e": (waves(lambda k, half: torch.exp(-k / half)),
                "Your frequencies fall towards 1 by e: the logarithm of 10000 is missing in the exponent."),
     "log10": (waves(lambda k, half: torch.exp(-4 * k / half)),
@@ -188,6 +193,8 @@ noise_loss.mistakes = {
     "Huber": (scored(lambda out, eps, x0, xt: F.smooth_l1_loss(out, eps)),
               "Large errors count with their size here, and not with their square. Take the mean of the squares."),
     "weighted": (weighted, "You weigh the errors with the signal-to-noise ratio. Here all times count alike."),
+    "difference of squares": (scored(lambda out, eps, x0, xt: (out**2 - eps**2).mean()),
+                              "You subtract the squares. Subtract prediction and noise, then square."),
     "mean error": (scored(lambda out, eps, x0, xt: (out - eps).mean()),
                    "You average the errors without squaring them, so errors of opposite sign cancel."),
     "clean input": (lambda model, x0, t, eps, alpha_bar: F.mse_loss(model(x0, t), eps),

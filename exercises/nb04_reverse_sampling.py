@@ -392,10 +392,15 @@ class Denoiser:
         return f"a function with denoise(noisy, t) = {self.image:g} noisy{minus}"
 
 
+def partial_denoise_inputs(draw):
+    """What partial_denoise is tried with, besides the example."""
+    return [(Denoiser(0.8, 0.03), draw(2, 2, 3, 4), 5, draw(2, 2, 3, 4), ALPHA_BAR),
+            (Denoiser(0.8, 0.03), draw(2, 1, 2, 2), 3, draw(2, 1, 2, 2), ALPHA_BAR)]
+
+
 @exercise("Take the noise off a picture", noise=["eps"],
           example=(Denoiser(0.5, 0), row(0.5, -1), 1, row(1, 0.25), ROUND),
-          inputs=lambda draw: [(Denoiser(0.8, 0.03), draw(2, 2, 3, 4), 5, draw(2, 2, 3, 4), ALPHA_BAR),
-                               (Denoiser(0.8, 0.03), draw(2, 1, 2, 2), 3, draw(2, 1, 2, 2), ALPHA_BAR)])
+          inputs=partial_denoise_inputs)
 def partial_denoise(denoise, x0, t, eps, alpha_bar):
     r"""Noise images up to time t, $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$, and let a
     denoiser bring them back.
@@ -418,8 +423,9 @@ def denoised(start):
 
 def denoised_at(time):
     """A wrong partial_denoise that tells the denoiser another time, time(t, T)."""
-    return lambda denoise, x0, t, eps, alpha_bar: denoise(
-        mixed(x0, eps, alpha_bar[t]), time(t, len(alpha_bar) - 1))
+    def answer(denoise, x0, t, eps, alpha_bar):
+        return denoise(mixed(x0, eps, alpha_bar[t]), time(t, len(alpha_bar) - 1))
+    return answer
 
 
 def many_times(denoise, x0, t, eps, alpha_bar):
@@ -428,6 +434,12 @@ def many_times(denoise, x0, t, eps, alpha_bar):
     for k in range(t, 0, -1):
         x = denoise(x, k)
     return x
+
+
+def removed(denoise, x0, t, eps, alpha_bar):
+    """Wrong: what the denoiser takes away."""
+    noisy = mixed(x0, eps, alpha_bar[t])
+    return noisy - denoise(noisy, t)
 
 
 def averaged(denoise, x0, t, eps, alpha_bar):
@@ -465,7 +477,5 @@ partial_denoise.mistakes = {
     "many times": (many_times,
                    "You call the denoiser for every t. It goes the whole way back itself: call it once, with t."),
     "averaged": (averaged, "You average the noisy and the denoised image. Return the denoised one."),
-    "difference": (lambda denoise, x0, t, eps, alpha_bar: mixed(x0, eps, alpha_bar[t])
-                   - partial_denoise.solution(denoise, x0, t, eps, alpha_bar),
-                   "This is what the denoiser removed. Return what it makes."),
+    "difference": (removed, "This is what the denoiser removed. Return what it makes."),
 }

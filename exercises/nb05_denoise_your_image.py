@@ -30,8 +30,9 @@ spread.mistakes = {
     "channels averaged": (lambda x: x.std(0).mean(0),
                           "You average over the channels in the end. Each channel keeps its own."),
     "channels thrown together": (lambda x: x.std((0, 1)), "You throw the channels together. Each channel has its own."),
-    "one axis too many": (lambda x: x.std(0, keepdim=True), "The numbers are there, but with an axis of length 1 in "
-                                                            "front. The restorations' axis should be gone."),
+    "one axis too many": (lambda x: x.std(0, keepdim=True),
+                          "The numbers are there, but with an axis of length 1 in front. The restorations' axis should "
+                          "be gone."),
     "mean": (lambda x: x.mean(0), "This is the mean of the restorations. How far do they lie around it?"),
     "divided by n": (lambda x: x.std(0, correction=0),
                      "A little too small: the mean was estimated from the same restorations, so divide by one fewer."),
@@ -76,6 +77,11 @@ def psnr(pred, target):
     return 10 * torch.log10(2 ** 2 / error)                    # from -1 to 1 the peak is 2
 
 
+def of_each_range(pred, target):
+    """Wrong: the peak is the range within each image."""
+    return decibels(target.amax((1, 2, 3)) - target.amin((1, 2, 3)), mse(pred, target))
+
+
 psnr.mistakes = {
     "peak 1": (lambda pred, target: decibels(1, mse(pred, target)),
                "Your peak is 1, but the range from black to white is wider here. You are 6 dB too low."),
@@ -86,10 +92,8 @@ psnr.mistakes = {
     "peak of the image": (lambda pred, target: decibels(target.amax((1, 2, 3)), mse(pred, target)),
                           "Your peak is the brightest pixel of the image. Take the width of the range that pixels can "
                           "have."),
-    "range of the image": (lambda pred, target: decibels(target.amax((1, 2, 3)) - target.amin((1, 2, 3)),
-                                                         mse(pred, target)),
-                           "Your peak is the range within the image. Take the width of the range that pixels can "
-                           "have."),
+    "range of the image": (of_each_range, "Your peak is the range within the image. Take the width of the range that "
+                                          "pixels can have."),
     "natural": (lambda pred, target: 10 * (4 / mse(pred, target)).log(),
                 "You took the natural logarithm. Decibels use the one to base ten."),
     "base 2": (lambda pred, target: 10 * (4 / mse(pred, target)).log2(),
@@ -132,9 +136,14 @@ psnr.mistakes = {
 }
 
 
+def time_of_inputs(draw):
+    """What time_of is tried with, besides the example."""
+    return [(0.7, ALPHA_BAR), (1.2, ALPHA_BAR), (0.448, torch.linspace(1, 0.1, 31)),
+            (2.13, torch.linspace(1, 0.05, 41)**2)]
+
+
 @exercise("Nobody says how noisy", example=(0.8, torch.tensor([1.0, 0.8, 0.64, 0.36, 0.1])),
-          inputs=lambda draw: [(0.7, ALPHA_BAR), (1.2, ALPHA_BAR), (0.448, torch.linspace(1, 0.1, 31)),
-                               (2.13, torch.linspace(1, 0.05, 41)**2)])
+          inputs=time_of_inputs)
 def time_of(s, alpha_bar):
     r"""Find the time that belongs to a noisy photograph. Divided by the weight of its image, $x_t$ is an image plus
     noise of standard deviation $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$.
@@ -210,6 +219,11 @@ def blend(answers, weights):
     return (answers * weights).sum(0) / weights.sum(0)         # (H, W)
 
 
+def normalised_twice(answers, weights):
+    """Wrong: the weights are divided by their sum in each tile first."""
+    return blend.solution(answers, weights / weights.sum((1, 2), keepdim=True))
+
+
 blend.mistakes = {
     "not divided": (lambda answers, weights: (answers * weights).sum(0),
                     "You add up without dividing, so a pixel is brighter the more tiles cover it."),
@@ -244,9 +258,7 @@ blend.mistakes = {
     "one axis too many": (lambda answers, weights: blend.solution(answers, weights)[None],
                           "The numbers are there, but with an axis of length 1 in front. The axis of the tiles should "
                           "be gone."),
-    "both": (lambda answers, weights: (answers * weights / weights.sum((1, 2), keepdim=True)).sum(0) / (
-                 weights / weights.sum((1, 2), keepdim=True)).sum(0),
-             "You divide the weights by their sum in each tile first. Use them as they are."),
+    "both": (normalised_twice, "You divide the weights by their sum in each tile first. Use them as they are."),
     "inverse weights": (lambda answers, weights: (answers / weights).sum(0) / (1 / weights).sum(0),
                         "You divide by the weights, so the edges of the tiles count most. Multiply by them."),
 }

@@ -6,10 +6,15 @@ import torch
 from exercises.exercise import exercise
 
 
+def kid_inputs(draw):
+    """What kid is tried with, besides the example."""
+    return [(draw(6, 4, low=0, high=2), draw(5, 4, high=0.5)), (draw(4, 3), draw(7, 3)),
+            (draw(5, 2), draw(5, 2)), (draw(8, 4), draw(6, 4))]
+
+
 @exercise("Two clouds of points",
           example=(torch.tensor([[1.0, 1], [1, 0]]), torch.tensor([[-1.0, -1], [0, -1]])),
-          inputs=lambda draw: [(draw(6, 4, low=0, high=2), draw(5, 4, high=0.5)), (draw(4, 3), draw(7, 3)),
-                               (draw(5, 2), draw(5, 2)), (draw(8, 4), draw(6, 4))])
+          inputs=kid_inputs)
 def kid(a, b):
     r"""Compute the unbiased squared distance (MMD²) of two sets of features under the kernel
     $k(x, y) = (x^\top y / D + 1)^3$: the mean of k over all pairs of different images within `a`, plus the same within
@@ -137,11 +142,16 @@ LINE = torch.arange(4.0)[:, None]
 FAR = torch.tensor([[0.0], [0.1], [0.3], [3.0]])               # the last of these reaches far, the others do not
 
 
+def recall_inputs(draw):
+    """What recall is tried with, besides the example."""
+    return [(draw(12, 2, low=-1.5, high=1.8), draw(13, 2), 3), (draw(15, 2), draw(15, 2, low=0), 2),
+            (torch.tensor([[1.0], [3.5], [4.0], [5.5]]), LINE, 1),
+            (torch.tensor([[0.8], [0.15], [-0.6]]), FAR, 1), (draw(20, 4), draw(22, 4), 1)]
+
+
 @exercise("Real, and all of them?",
           example=(torch.tensor([[0.2], [0.9], [2.2], [5.0]]), torch.tensor([[0.0], [0.4], [1.0], [2.0]]), 1),
-          inputs=lambda draw: [(draw(12, 2, low=-1.5, high=1.8), draw(13, 2), 3), (draw(15, 2), draw(15, 2, low=0), 2),
-                               (torch.tensor([[1.0], [3.5], [4.0], [5.5]]), LINE, 1),
-                               (torch.tensor([[0.8], [0.15], [-0.6]]), FAR, 1), (draw(20, 4), draw(22, 4), 1)])
+          inputs=recall_inputs)
 def recall(real, made, k):
     r"""Compute the recall (coverage) of two sets of features: the fraction of real images that lie among the generated
     ones. A real image does if, for at least one generated image, it is no farther away than that one's own k-th nearest
@@ -264,6 +274,11 @@ def by_place(queries, references):
     return (queries[:n] - references[:n]).flatten(1).norm(dim=1)
 
 
+def of_brightness(queries, references):
+    """Wrong: the difference of mean brightness."""
+    return (queries.mean((1, 2, 3))[:, None] - references.mean((1, 2, 3))).abs().amin(1)
+
+
 def cosine(queries, references):
     """Wrong: the cosine distance."""
     return (1 - torch.cosine_similarity(queries.flatten(1)[:, None], references.flatten(1), dim=-1)).amin(1)
@@ -296,22 +311,25 @@ nearest.mistakes = {
     "pixel by pixel": (of_pairs(lambda d: d.abs().amin(1).norm(dim=1)),
                        "You take the nearest reference in each pixel, so the distance is that to a mixture of images. "
                        "Choose one image for all pixels."),
-    "overall": (of_pairs(lambda d: d.norm(dim=2).amin()), "This is the smallest of all distances. Each query has its "
-                                                          "own."),
+    "overall": (of_pairs(lambda d: d.norm(dim=2).amin()),
+                         "This is the smallest of all distances. Each query has its own."),
     "one channel": (lambda queries, references: apart(queries[:, 0], references[:, 0]).norm(dim=2).amin(1),
                     "You compare the first channel alone. All channels count."),
     "cosine": (cosine, "This is the cosine distance, which ignores contrast. Take the root of summed squares."),
-    "brightness": (lambda queries, references: apart(queries.mean((1, 2, 3), keepdim=True),
-                                                     references.mean((1, 2, 3), keepdim=True)).abs()[..., 0].amin(1),
-                   "You compare mean brightness alone. Compare pixel by pixel."),
+    "brightness": (of_brightness, "You compare mean brightness alone. Compare pixel by pixel."),
     "all pairs": (of_pairs(lambda d: d.norm(dim=2)), "These are the distances of all pairs. Keep the smallest of each "
                                                      "query."),
 }
 
 
+def closeness_inputs(draw):
+    """What closeness is tried with, besides the example."""
+    return [(draw(4, 9, low=0.2, high=2), 4), (draw(3, 6, low=0.2, high=2), 2),
+            (draw(9, 7, low=0.2, high=2), 3)]
+
+
 @exercise("How near is too near?", example=(torch.tensor([[1.0, 2, 9, 0.5]]), 2),
-          inputs=lambda draw: [(draw(4, 9, low=0.2, high=2), 4), (draw(3, 6, low=0.2, high=2), 2),
-                               (draw(9, 7, low=0.2, high=2), 3)])
+          inputs=closeness_inputs)
 def closeness(distances, k):
     r"""Compute the nearest-neighbour distance ratio of each image: the distance to the nearest reference, divided by
     the mean distance to the next k. It is 0 for a copy.
@@ -384,11 +402,16 @@ closeness.mistakes = {
 }
 
 
+def copied_inputs(draw):
+    """What copied is tried with, besides the example."""
+    return [(draw(11, low=0.1, high=1), draw(7, low=0.6, high=1)),
+            (torch.tensor([0.7, 0.3, 0.9, 0.7, 0.75]), torch.tensor([0.8, 0.7, 0.95, 1.0, 0.7])),
+            (torch.tensor([0.55, 0.61, 0.62, 0.9, 0.2, 0.0, 0.81]), torch.linspace(0.6, 1, 41))]
+
+
 @exercise("A score that means something",
           example=(torch.tensor([0.1, 0.8, 0.65, 0.97, 0.72, 0.58]), torch.tensor([0.6, 0.9, 0.7])),
-          inputs=lambda draw: [(draw(11, low=0.1, high=1), draw(7, low=0.6, high=1)),
-                               (torch.tensor([0.7, 0.3, 0.9, 0.7, 0.75]), torch.tensor([0.8, 0.7, 0.95, 1.0, 0.7])),
-                               (torch.tensor([0.55, 0.61, 0.62, 0.9, 0.2, 0.0, 0.81]), torch.linspace(0.6, 1, 41))])
+          inputs=copied_inputs)
 def copied(made, held_out):
     r"""Compute a score of memorisation: the fraction of generated images whose nearest-neighbour distance ratio is
     strictly smaller than that of every held-out image.
@@ -430,8 +453,8 @@ copied.mistakes = {
              "Your limit is fixed. Let the held-out images say how near an image may be by chance."),
     "exact copies": (lambda made, held_out: (made == 0).double().mean().item(),
                      "You count exact copies alone. A network's copies are near, but not equal."),
-    "inverted": (lambda made, held_out: 1 - copied.solution(made, held_out), "This is the fraction of those that are "
-                                                                             "no copies."),
+    "inverted": (lambda made, held_out: 1 - copied.solution(made, held_out),
+                 "This is the fraction of those that are no copies."),
     "farther": (lambda made, held_out: (made > held_out.min()).double().mean().item(),
                 "You count what is farther away than the nearest held-out image. Copies are nearer."),
     "count": (lambda made, held_out: float((made < held_out.min()).sum()),

@@ -7,11 +7,16 @@ from exercises.common import ALPHA_BAR, ROUND, mixed, row
 from exercises.exercise import exercise
 
 
+def drop_labels_inputs(draw):
+    """What drop_labels is tried with, besides the example."""
+    return [(torch.tensor([5, 2, 4, 1, 3, 2, 0, 6, 1]), draw(9, low=0, high=1), 0.55),
+            (torch.tensor([1, 0, 3, 2, 4]), torch.tensor([0.25, 0.5, 0.125, 0.75, 0.0]), 0.25),
+            (torch.arange(1, 7), torch.tensor([0.6, 0.9, 0.65, 0.05, 0.8, 0.7]), 0.66)]
+
+
 @exercise("One network, with and without a label", noise=["u"],
           example=(torch.tensor([2, 0, 1, 3]), torch.tensor([0.7, 0.1, 0.9, 0.2]), 0.3),
-          inputs=lambda draw: [(torch.tensor([5, 2, 4, 1, 3, 2, 0, 6, 1]), draw(9, low=0, high=1), 0.55),
-                               (torch.tensor([1, 0, 3, 2, 4]), torch.tensor([0.25, 0.5, 0.125, 0.75, 0.0]), 0.25),
-                               (torch.arange(1, 7), torch.tensor([0.6, 0.9, 0.65, 0.05, 0.8, 0.7]), 0.66)])
+          inputs=drop_labels_inputs)
 def drop_labels(y, u, share):
     r"""Drop labels at random: replace by −1 (no label) each label whose number in `u` is smaller than `share`.
 
@@ -75,9 +80,14 @@ drop_labels.mistakes = {
 }
 
 
+def slerp_inputs(draw):
+    """What slerp is tried with, besides the example."""
+    return [(draw(3, 2, 3, 2), draw(3, 2, 3, 2), 0.6), (draw(2, 2, 2, 2), draw(2, 2, 2, 2), 0.25),
+            (draw(1, 1, 1, 2), draw(1, 1, 1, 2), 0.3)]
+
+
 @exercise("From one noise to another", example=(row(1, 0), row(0, 1), 0.5),
-          inputs=lambda draw: [(draw(3, 2, 3, 2), draw(3, 2, 3, 2), 0.6), (draw(2, 2, 2, 2), draw(2, 2, 2, 2), 0.25),
-                               (draw(1, 1, 1, 2), draw(1, 1, 1, 2), 0.3)])
+          inputs=slerp_inputs)
 def slerp(a, b, u):
     r"""Interpolate between two noises along the great circle (spherical linear interpolation),
 
@@ -135,8 +145,8 @@ slerp.mistakes = {
     "straight, rescaled": (rescaled_line,
                            "You go along the straight line and rescale. That ends on the sphere, but not at the right "
                            "place, and b loses its own length."),
-    "other end": (lambda a, b, u: slerp.solution(a, b, 1 - u), "The two noises have each other's weight: at u of 0 it "
-                                                               "should be a."),
+    "other end": (lambda a, b, u: slerp.solution(a, b, 1 - u),
+                  "The two noises have each other's weight: at u of 0 it should be a."),
     "one angle": (with_angle(lambda a, b: cosines(a, b, (0, 1, 2, 3)).acos()),
                   "One angle is used for the whole batch. Each pair of noises has its own."),
     "angle of each channel": (with_angle(lambda a, b: cosines(a, b, (2, 3)).acos()),
@@ -171,9 +181,14 @@ slerp.mistakes = {
 }
 
 
+def invert_step_inputs(draw):
+    """What invert_step is tried with, besides the example."""
+    return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, u, ALPHA_BAR)
+            for t, u in ((2, 4), (3, 6), (1, 5), (4, 5))]
+
+
 @exercise("DDIM, backwards", example=(row(0.8, -0.1), row(1, 0.5), 1, 2, ROUND),
-          inputs=lambda draw: [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, u, ALPHA_BAR)
-                               for t, u in ((2, 4), (3, 6), (1, 5), (4, 5))])
+          inputs=invert_step_inputs)
 def invert_step(xt, eps, t, u, alpha_bar):
     r"""Compute one step of DDIM inversion, from $x_t$ up to the noisier $x_u$, for any u > t: estimate the clean image
     from the predicted noise, and noise it up to u with that same noise,

@@ -8,10 +8,15 @@ from exercises.common import ALPHA_BAR, ROUND, mixed, row
 from exercises.exercise import exercise
 
 
+def paste_known_inputs(draw):
+    """What paste_known is tried with, besides the example."""
+    return [(draw(*shape), draw(*shape), draw.mask(*shape), t, draw(*shape), ALPHA_BAR)
+            for shape, t in (((2, 2, 3, 4), 4), ((3, 1, 2, 2), 2))]
+
+
 @exercise("Missing pixels: keep what is known", noise=["eps"],
           example=(row(0.1, 0.2), row(0.5, -1), row(1, 0), 1, row(1, 0.25), ROUND),
-          inputs=lambda draw: [(draw(*shape), draw(*shape), draw.mask(*shape), t, draw(*shape), ALPHA_BAR)
-                               for shape, t in (((2, 2, 3, 4), 4), ((3, 1, 2, 2), 2))])
+          inputs=paste_known_inputs)
 def paste_known(xt, x0, mask, t, eps, alpha_bar):
     r"""Keep the known pixels in one step of inpainting: where `mask` is 1, put the known image noised to time t,
     $\sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$; elsewhere keep $x_t$.
@@ -196,8 +201,8 @@ back_project.mistakes = {
                "You compare with the sums of four pixels. The small image holds their means."),
     "every second": (lambda x, low: x + grown(low - x[..., ::2, ::2]),
                      "You compare with every second pixel. The small image holds means of four."),
-    "correction only": (lambda x, low: grown(lacking(x, low)), "This is the correction alone. Add it to the large "
-                                                               "image."),
+    "correction only": (lambda x, low: grown(lacking(x, low)),
+                        "This is the correction alone. Add it to the large image."),
     "half-way": (lambda x, low: x + grown(lacking(x, low)) / 2,
                  "You go only half of the way, so the means are still not those of the small image."),
     "largest": (lambda x, low: x + grown(low - F.max_pool2d(x, 2)),
@@ -224,10 +229,15 @@ back_project.mistakes = {
 }
 
 
+def step_cost_inputs(draw):
+    """What step_cost is tried with, besides the example."""
+    return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR)
+            for t, s in ((5, 2), (3, 2), (6, 1))]
+
+
 @exercise("How surprised was the model?",
           example=(row(1, 0), row(0.5, 0), 2, 1, ROUND),
-          inputs=lambda draw: [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR)
-                               for t, s in ((5, 2), (3, 2), (6, 1))])
+          inputs=step_cost_inputs)
 def step_cost(x0, estimate, t, s, alpha_bar):
     r"""Compute what the step from t to s adds to the bound on the negative log-likelihood,
     $\tfrac12\,(\mathrm{SNR}_s - \mathrm{SNR}_t)\,\lVert x_0 - \hat x_0 \rVert^2$, where
@@ -280,8 +290,8 @@ step_cost.mistakes = {
     "inverse": (cost(lambda at_t, at_s: (1 / at_t - 1 / at_s) / 2),
                 "Your ratio is upside down: it is signal over noise."),
     "batch": (cost(gain, lambda x0, x: ((x0 - x)**2).sum()), "All images are added up. Each has its own cost."),
-    "batch mean": (lambda *case: step_cost.solution(*case).mean(), "You average over the batch. Each image has its own "
-                                                                   "cost."),
+    "batch mean": (lambda *case: step_cost.solution(*case).mean(),
+                   "You average over the batch. Each image has its own cost."),
     "absolute": (cost(gain, lambda x0, x: (x0 - x).abs().sum((1, 2, 3))),
                  "You add up absolute errors. The logarithm of a Gaussian has their squares."),
     "square of the sum": (cost(gain, lambda x0, x: (x0 - x).sum((1, 2, 3))**2),

@@ -23,9 +23,14 @@ def bug(function, hint):
 GREY = torch.arange(17.0).reshape(1, 1, 1, 17)
 
 
+def prepare_inputs(draw):
+    """What prepare is tried with, besides the example."""
+    return [(GREY,), (GREY[..., 3:9],),
+            (torch.stack([GREY[0, ..., 2:8], GREY[0, ..., 6:12], GREY[0, ..., 11:17]]),)]
+
+
 @exercise("Exhibit 1: fog", example=(torch.tensor([[[[0.0, 4, 8, 16]]]]),),
-          inputs=lambda draw: [(GREY,), (GREY[..., 3:9],),
-                               (torch.stack([GREY[0, ..., 2:8], GREY[0, ..., 6:12], GREY[0, ..., 11:17]]),)])
+          inputs=prepare_inputs)
 def prepare(grey):
     r"""Fix `broken_prepare`: map whole numbers from 0 (black) to 16 (white) to the range that noise, clipping and
     sampler expect, from −1 to 1.
@@ -34,6 +39,12 @@ def prepare(grey):
 
     Return the images in that range, (N, 1, H, W)."""
     return grey / 8 - 1                                        # from 0 … 16 to -1 … 1
+
+
+def each_stretched(grey):
+    """Wrong: from the darkest to the brightest pixel of each image."""
+    low, high = grey.amin((1, 2, 3), keepdim=True), grey.amax((1, 2, 3), keepdim=True)
+    return 2 * (grey - low) / (high - low) - 1
 
 
 prepare.mistakes = bug(broken.broken_prepare, "Black comes out as 0. Where should it lie, so that grey is 0?") | {
@@ -55,10 +66,8 @@ prepare.mistakes = bug(broken.broken_prepare, "Black comes out as 0. Where shoul
     "stretched": (lambda grey: 2 * (grey - grey.min()) / (grey.max() - grey.min()) - 1,
                   "You stretch the batch from its darkest to its brightest pixel, so the same grey comes out "
                   "differently in another one. Black is 0 and white is 16."),
-    "each stretched": (lambda grey: 2 * (grey - grey.amin((1, 2, 3), keepdim=True)) / (
-                           grey.amax((1, 2, 3), keepdim=True) - grey.amin((1, 2, 3), keepdim=True)) - 1,
-                       "You stretch each image from its darkest to its brightest pixel, so the same grey comes out "
-                       "differently in another one. Black is 0 and white is 16."),
+    "each stretched": (each_stretched, "You stretch each image from its darkest to its brightest pixel, so the same "
+                                       "grey comes out differently in another one. Black is 0 and white is 16."),
     "standardised": (lambda grey: (grey - grey.mean()) / grey.std(),
                      "You gave the batch mean 0 and standard deviation 1. That depends on the batch, and does not end "
                      "at minus 1 and 1."),

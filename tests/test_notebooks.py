@@ -269,6 +269,7 @@ def test_prompts_are_those_of_the_exercises(path):
     assert update(copy.deepcopy(notebook)) == notebook, "run python -m tools.authoring.exercises"
 
 
+# Exercises whose folded solution in the notebook is not their `solution`: another name, other arguments, no function.
 # The rewrite of a notebook empties its row; then the folded cell is written from the exercise, as prompt and stub are.
 OTHER_SOLUTIONS = {
     "02": {"alpha_bar", "q_sample", "beta_of"}, "03": {"noise_loss", "ema_update"},

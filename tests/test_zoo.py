@@ -23,12 +23,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 PAGE = env.ROOT / "notebooks" / "09_bug_zoo.ipynb"
 FIXES = {name: exercise for name, exercise in EXERCISES.items() if exercise.notebook == "09"}
 exhibit = functools.cache(zoo.exhibit)
-SYMPTOMS = {0: [], 1: ["range of the pictures"],
-            2: ["average against raw", "samples: contrast", "samples: fine grain", "samples: variety"],
+SYMPTOMS = {0: [], 1: ["range of the images"],
+            2: ["average and raw weights", "samples: contrast", "samples: fine texture", "samples: variety"],
             3: ["samples: range"],
-            4: ["loss at each t", "loss in training", "samples: fine grain", "samples: variety"],
-            5: ["samples: variety"], 6: ["loss at each t", "knows the time", "minds its own picture"],
-            7: ["steady from batch to batch"], 8: ["held-out pictures"]}
+            4: ["loss at each t", "loss in training", "samples: fine texture", "samples: variety"],
+            5: ["samples: variety"], 6: ["loss at each t", "depends on t", "independent of the batch"],
+            7: ["steady across batches"], 8: ["held-out images"]}
 
 # ------------------------------------------------------------------------------------------------- the broken models
 
@@ -37,7 +37,7 @@ SYMPTOMS = {0: [], 1: ["range of the pictures"],
 def test_each_bug_lights_its_own_rows(number):
     found = exhibit(number).found
     assert found.wrong == SYMPTOMS[number], found
-    assert [row.name for row in found.rows if row.ok is None] == ["held-out pictures"] * (number != 8)
+    assert [row.name for row in found.rows if row.ok is None] == ["held-out images"] * (number != 8)
 
 
 def test_what_the_page_says_of_the_exhibits():
@@ -113,9 +113,9 @@ TINY = zoo.prepare(zoo.digits())[:200]
 
 @pytest.mark.parametrize(("answer", "rows"), [
     (lambda x, t: GOOD()(x, t).detach() + 0 * x, []),                                   # its own scale still learns
-    (lambda x, t: GOOD()(x, t).mean(0, keepdim=True).expand_as(x), ["loss at each t", "minds its own picture"]),
-    (lambda x, t: 0 * x, ["knows the time", "loss at each t"]),
-    (lambda x, t: x, ["knows the time", "loss at each t"]),
+    (lambda x, t: GOOD()(x, t).mean(0, keepdim=True).expand_as(x), ["loss at each t", "independent of the batch"]),
+    (lambda x, t: 0 * x, ["depends on t", "loss at each t"]),
+    (lambda x, t: x, ["depends on t", "loss at each t"]),
     (lambda x, t: x / 0, ["loss at each t"]),
 ], ids=["detached but good", "mixes the batch", "silent", "says what it sees", "not finite"])
 def test_strange_networks_are_seen(answer, rows):
@@ -131,7 +131,7 @@ def test_weights_that_cannot_learn_are_seen():
         def forward(self, x, t):
             return self.inner(x, t).detach()
     for network in (frozen, Cut()):
-        assert diagnose(network, TINY, SCHEDULE, "x0").wrong == ["one batch by heart"]
+        assert diagnose(network, TINY, SCHEDULE, "x0").wrong == ["overfits one batch"]
 
 
 @pytest.mark.parametrize("model", [lambda x, t: 1 / 0, lambda x: x, lambda x, t: x[:, :, :4], lambda x, t: None, None,
@@ -155,7 +155,7 @@ def test_wrong_arguments_are_told(given, words):
 def test_alpha_bar_will_do_for_a_schedule_and_a_closure_for_a_network():
     good = GOOD()                                              # trained before it is asked
     found = diagnose(lambda x, t: good(x, t), TINY, SCHEDULE.alpha_bar, "x0")
-    assert found.wrong == [] and found["one batch by heart"].ok is None
+    assert found.wrong == [] and found["overfits one batch"].ok is None
 
 
 def test_a_diagnosis_is_iterated_by_rows_and_asked_by_name():

@@ -113,7 +113,8 @@ def answer_key():
     for title, _, names in course().values():
         out += [f"## {title}"] * bool(names)
         for name in names:
-            out += [f"### {name}", prompt(EXERCISES[name]), f"```python\n{EXERCISES[name].source()}\n```",
+            asked = re.sub(r"(?s)\$\$?(.+?)\$\$?", r"`\1`", prompt(EXERCISES[name]))       # no MathJax here: as LaTeX
+            out += [f"### {name}", asked, f"```python\n{EXERCISES[name].source()}\n```",
                     classroom.mistakes(name)]
     return "\n\n".join(out) + "\n"
 
