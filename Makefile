@@ -90,7 +90,7 @@ few8000 := $(few)
 FEW := few20 few98 few98turned few500 few8000
 NAME ?= craters64 ground64 cells64 heads64 digits32 $(FEW)
 weights: .venv/.test  ## train the shipped weights anew; NAME=heads64 only these
-	$(foreach name,$(NAME),$(BIN)/python -m helpers.run $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
+	$(foreach name,$(NAME),$(BIN)/python -m tools.models.train $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
 
 cards: .venv/.test  ## measure the shipped weights; write their checksums and data/weights/README.md
 	$(BIN)/python -m tools.models.cards

@@ -71,7 +71,7 @@ ROWS = {                                                       # name -> what it
     "no clipping": dict(clip=math.inf),
     "bf16 autocast": dict(bf16=True),
 }
-CHOSEN = "batch 8, short rise to 6e-3"                         # the default of helpers.run is the base with this change
+CHOSEN = "batch 8, short rise to 6e-3"                # the default of tools.models.train: the base with this change
 FINALISTS = ("base", "batch 8", "batch 4", "batch 4, short rise of lr", "batch 8, short rise of lr", CHOSEN,
              "batch 8, short rise to 8e-3")
 SIGMA_DATA = 0.25                                              # the pictures' standard deviation, for EDM

@@ -13,7 +13,8 @@ import psutil
 import torch
 
 from helpers import env, scenes
-from helpers.metrics import Judge, features, find_craters, find_light, kid
+from helpers.features import FeatureNet, features, find_craters, find_light
+from helpers.metrics import kid
 from helpers.samplers import dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import load_weights
@@ -101,18 +102,18 @@ def sha256(*parts):
 
 
 class Measure:
-    """How far pictures are from rendered ones: KID under the Judge's features, and numbers that a person understands.
+    """How far images are from rendered ones: KID under FeatureNet's features, and numbers that a person understands.
 
     measure(images) -> {kid, interval, above, samples, real, craters, radius, light}; above the floor, that is, the
     KID of a fresh set of as many rendered pictures as the reference holds: no model can be better.
     """
 
     def __init__(self, real=1024):
-        path = env.WEIGHTS / "judge.safetensors"
-        self.judge, _ = load_weights(path, Judge)
+        path = env.WEIGHTS / "features.safetensors"
+        self.feature_net, _ = load_weights(path, FeatureNet)
         pictures = scenes.craters(real, seed=REAL).images
         self.fingerprint = sha256(path, pictures)              # equal: KIDs of different runs may be compared
-        self.real = features(self.judge, pictures)
+        self.real = features(self.feature_net, pictures)
         self.floor = 0.0
         self.known = self(pictures) | {"kid": None, "interval": None, "above": None}
         self.fresh = self(scenes.craters(real, seed=FRESH).images)
@@ -120,13 +121,13 @@ class Measure:
 
     def resampled(self, images):
         """(KID, its 1000 resampled values (1000,)); those of two sets share the draws of the reference."""
-        return kid(features(self.judge, images), self.real)
+        return kid(features(self.feature_net, images), self.real)
 
     def __call__(self, images, seen=None):
         """seen: what resampled(images) gave, where it is known."""
         value, drawn = self.resampled(images) if seen is None else seen
-        radii = torch.cat([r for _, r in find_craters(self.judge, images)])
-        _, agreement = find_light(self.judge, images)
+        radii = torch.cat([r for _, r in find_craters(self.feature_net, images)])
+        _, agreement = find_light(self.feature_net, images)
         return dict(kid=value, interval=interval(drawn), above=value - self.floor, samples=len(images),
                     real=len(self.real), craters=len(radii) / len(images),
                     radius=radii.median().item() if len(radii) else None, light=agreement.mean().item())
@@ -144,7 +145,7 @@ class Measure:
 # ---- networks
 
 def recipe(o):
-    """The network, schedule and loss of helpers.run under its options o, as run.main makes them."""
+    """The network, schedule and loss of tools.models.train under its options o, as run.main makes them."""
     torch.manual_seed(o.seed)
     schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(o.channels, o.channels, o.widths, o.patch)
     return model, schedule, lambda model, x0: diffusion_loss(model, schedule, x0, o.target)

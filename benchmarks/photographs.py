@@ -17,7 +17,8 @@ from helpers import env, plot
 from helpers import run as training
 from helpers.data import load_images, windows
 from helpers.splits import split
-from helpers.metrics import Judge, features, find_craters, kid, nearest
+from helpers.features import FeatureNet, features, find_craters
+from helpers.metrics import kid, nearest
 from helpers.checkpoints import load_sampler, load_weights, write_safetensors
 
 START = env.WEIGHTS / "ground64.safetensors"
@@ -43,13 +44,13 @@ def labels(folder, names):
     return [torch.tensor(boxes((folder / Path(name).name).with_suffix(".txt"))).reshape(-1, 4) for name in names]
 
 
-def detector(judge, photographs, truth, least=2.5):
-    """How the Judge, which only ever saw rendered craters, does on photographs (N, 1, 64, 64): precision and recall.
+def detector(feature_net, photographs, truth, least=2.5):
+    """How FeatureNet, which only ever saw rendered craters, does on photographs (N, 1, 64, 64): precision and recall.
 
     A find counts within 0.6 radii of a labelled crater's middle; craters of a radius under `least` are not asked for.
     """
     right = finds = met = asked = 0
-    for (centres, _), boxes in zip(find_craters(judge, photographs), truth):
+    for (centres, _), boxes in zip(find_craters(feature_net, photographs), truth):
         middle, radius = boxes[:, :2] * 64 - 0.5, boxes[:, 2:].mean(1) * 32
         near = torch.cdist(centres, middle) < 0.6 * radius.clamp(min=3)
         large = radius >= least
@@ -58,13 +59,13 @@ def detector(judge, photographs, truth, least=2.5):
     return dict(precision=right / max(1, finds), recall=met / max(1, asked))
 
 
-def fires(judge, pictures):
+def fires(feature_net, pictures):
     """The part of the pictures in which at least one crater is found."""
-    return sum(len(radii) > 0 for _, radii in find_craters(judge, pictures)) / len(pictures)
+    return sum(len(radii) > 0 for _, radii in find_craters(feature_net, pictures)) / len(pictures)
 
 
 def trained(pool, minutes, start, folder):
-    """helpers.run on the windows, from scratch or from the weights start: (x0_model, schedule, steps)."""
+    """tools.models.train on the windows, from scratch or from the weights start: (x0_model, schedule, steps)."""
     path, out = Path(folder) / "windows.npz", Path(folder) / "photographs.safetensors"
     np.savez(path, images=((pool + 1) * 127.5).round().byte().numpy()[:, 0])
     begin = ["--start", str(start), "--lr", str(GENTLY)] if start else []
@@ -77,10 +78,10 @@ def run(settings, minutes=10, samples=256, evaluations=50):
     """Train both, sample both, compare: a result without name and title."""
     root = Path(os.environ["COURSE_DATA"]) / "craters_98"
     photographs, names = load_images(root / "images", 256, names=True)
-    judge, _ = load_weights(env.WEIGHTS / "judge.safetensors", Judge)
+    feature_net, _ = load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)
     train, held = split(photographs, heldout=18 / len(photographs))
     pool, reference = cut(photographs[train], WINDOWS, seed=1), cut(photographs[held], REFERENCE, seed=2)
-    real = features(judge, reference)
+    real = features(feature_net, reference)
     small = load_images(root / "images", 64)
 
     rows, drawn, made = [], {}, {}
@@ -89,20 +90,20 @@ def run(settings, minutes=10, samples=256, evaluations=50):
         with tempfile.TemporaryDirectory() as folder:
             x0_model, schedule, steps = trained(pool, minutes, start, folder)
         made[name] = x = draw(x0_model, schedule, samples, evaluations)
-        value, drawn[name] = kid(features(judge, x), real)
+        value, drawn[name] = kid(features(feature_net, x), real)
         rows.append(dict(training=name, steps=steps, kid=value, interval=interval(drawn[name]), samples=samples,
-                         fires=fires(judge, x), nearest=nearest(x, pool)[0].median().item()))
-    floor, spread = kid(features(judge, pool[::len(pool) // 512]), real)
+                         fires=fires(feature_net, x), nearest=nearest(x, pool)[0].median().item()))
+    floor, spread = kid(features(feature_net, pool[::len(pool) // 512]), real)
     for name, x in {"windows of the eighty": pool, "windows of the eighteen": reference}.items():
         distance = nearest(reference, pool)[0].median().item() if x is reference else None
-        rows.append(dict(training=name, kid=floor if x is pool else None, samples=len(x), fires=fires(judge, x),
+        rows.append(dict(training=name, kid=floor if x is pool else None, samples=len(x), fires=fires(feature_net, x),
                          interval=interval(spread) if x is pool else None, nearest=distance))
     scratch, tuned = rows[0], rows[1]
     write_safetensors(env.ROOT / "build" / "photographs.safetensors", {"samples": made["from rendered ground"]}, {})
     sheet = plot.grid(made["from rendered ground"][:64], "Sixty-four samples after training on eighty photographs.",
                       title="made from noise, after eighty photographs")
     (env.ROOT / "build" / "photographs.png").write_bytes(sheet.png)
-    found = detector(judge, small, labels(root / "labels", names))
+    found = detector(feature_net, small, labels(root / "labels", names))
     checks = [
         at_most("KID against windows of the held-out photographs, of from scratch in the same time",
                 tuned["kid"] / scratch["kid"], 0.5,

@@ -30,7 +30,7 @@ class Contestant:
 
 
 def ours(seconds, moments):
-    """helpers.run with its defaults, as a learner runs it, and what it kept at 1/2, 1/4, 1/8 … of the time."""
+    """tools.models.train with its defaults, as a learner runs it, and what it kept at 1/2, 1/4, 1/8 … of the time."""
     silent = io.StringIO()                                     # no progress bar
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(silent), redirect_stderr(silent):
         path = Path(folder) / "ours.safetensors"
@@ -41,7 +41,7 @@ def ours(seconds, moments):
     net = about["architecture"]
     facts = dict(name="ours", parameters=sum(p.numel() for p in model.parameters()), steps=about["steps"],
                  seconds=seconds, images_per_second=about["steps"] * about["batch"] / seconds,
-                 setting=f"helpers.run: UNet {'-'.join(map(str, net['channels']))}, patch {net['patch']}; "
+                 setting=f"tools.models.train: UNet {'-'.join(map(str, net['channels']))}, patch {net['patch']}; "
                          f"{about['schedule']} schedule, {about['T']} levels; predicts {about['target']}; learning "
                          f"rate {about['lr']:g}; batch {about['batch']}")
     return Contestant(facts, moments)
@@ -161,7 +161,7 @@ def time_to_quality(s, measure):
         checks[0]["interval"] = measure.ratio(seen["ours"], seen[best])[1]
     known = measure.known
     says = [f"All sampled by DPM-Solver++(2M) in {evaluations} evaluations from the same noise. Craters a picture, "
-            "their radius and how far the light agrees are what the Judge finds: in rendered pictures "
+            "their radius and how far the light agrees are what the FeatureNet finds: in rendered pictures "
             f"{known['craters']:.1f}, {known['radius']:.1f} and {known['light']:.2f}.",
             f"Against the shrunk peer, {small['samples']} samples of {small['evaluations']} evaluations each: KID "
             f"above the floor {small['ours']['above']:.3g} (ours) and {small['shrunk']['above']:.3g} (by "

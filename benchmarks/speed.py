@@ -24,7 +24,8 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import SHIPPED, at_least, at_most, draw, note, recipe, unjudged, verdict
-from helpers import env, run, scenes
+from helpers import env, scenes
+from tools.models import train
 from helpers.checkpoints import load_sampler
 from helpers.guidance import as_x0
 from helpers.train import diffusion_loss, ema_update, fit
@@ -130,7 +131,7 @@ def use_of_the_machine(s, _=None):
                  bar="a training step runs at 60 % of the rate of matrix multiplication or more")
     if torch.accelerator.is_available():
         return about | dict(passed=None, why="fit trains on the GPU here: bar 5", checks=[], rows=[], says=[])
-    o = run.options([])
+    o = train.options([])
     model, _, loss = recipe(o)
     pictures = scenes.craters(512, o.size).images
     flops, passes, parts = step_flops(model, pictures, loss, o.batch, o.lr)
@@ -189,7 +190,7 @@ def saved_bytes(model, loss, x0):
 
 def memory_child(size, batch):
     """Run in a process of its own: {peak, saved} of a training step of so many pictures, in bytes."""
-    o = run.options([])
+    o = train.options([])
     model, _, loss = recipe(o)
     pictures = scenes.craters(32, size).images.repeat(-(-batch // 32), 1, 1, 1)[:batch]
     saved = saved_bytes(model.to(memory_format=torch.channels_last), loss, pictures[:8]) / 8
@@ -216,7 +217,7 @@ def child(*arguments, threads=None, processes=0):
 
 def rate_child(seconds):
     """Run in each process under accelerate launch: {processes, images_per_second, threads} of helpers.train.fit."""
-    o = run.options([])
+    o = train.options([])
     model, _, loss = recipe(o)
     steps = step_seconds(model, scenes.craters(512, o.size).images, loss, o.batch, o.lr, minutes=seconds / 60)
     state = PartialState()
@@ -242,7 +243,7 @@ def growth_checks(sizes, seconds, memory, processes):
 
 def growth(s, _=None):
     """Bar 4: time and memory of a training step per image at 32, 64 and 128 pixels; two processes against one."""
-    o, sizes = run.options([]), (32, 64, 128)
+    o, sizes = train.options([]), (32, 64, 128)
     model, _, loss = recipe(o)
     pictures, times = {n: scenes.craters(64, n).images for n in sizes}, {n: [] for n in sizes}
     for _ in range(s.rounds):
@@ -358,7 +359,7 @@ def compare_networks(device, precision, matmul, seconds, widths, batches=(64, 25
 
     The best batch is tried compiled, too.
     """
-    o, rows = run.options([]), []
+    o, rows = train.options([]), []
     torch.manual_seed(0)
     schedule = recipe(o)[1]
     loss = lambda model, x0: diffusion_loss(model, schedule, x0, o.target)
@@ -398,7 +399,7 @@ def compare_networks(device, precision, matmul, seconds, widths, batches=(64, 25
 def time_to_shipped(minutes, measure, samples, evaluations=50):
     """Our default, trained by fit on the fastest device: (seconds until it samples as well as the shipped weights or
     None, [(seconds, KID)], the KID of the shipped weights)."""
-    o = run.options([])
+    o = train.options([])
     model, schedule, loss = recipe(o)
     pictures, kept, moments = scenes.craters(o.examples, o.size, o.seed).images, [], [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
     def watch(done, average, losses):
@@ -424,7 +425,7 @@ def gpu(s, measure):
     matmul, n = matmul_rate(5, (2048, 4096, 8192), precision, "cuda")
     note(f"matrices: {matmul / 1e12:.0f} TFLOP/s in {word}")
     tables = [compare_networks("cuda", precision, matmul, s.step_seconds / 4, widths)
-              for widths in (tuple(run.options([]).widths), (64, 128, 256))]       # the default, and 03's on a GPU
+              for widths in (tuple(train.options([]).widths), (64, 128, 256))]       # the default, and 03's on a GPU
     seconds, curve, shipped = time_to_shipped(s.seconds / 60, measure, s.duel_samples)
     checks = [at_least(f"times as many images a second as diffusers, widths {'-'.join(map(str, mine['widths']))} "
                        f"({mine['parameters']:,} and {other['parameters']:,} parameters)",

@@ -32,7 +32,7 @@ LONGEST = 90_000_000           # bytes of a header: the readers of safetensors r
 KINDS = {                      # what a file is, by an entry of its header
     "made_with": "a checkpoint, the state of a training: finish it, and name the weights that are then written",
     "architecture": "finished weights and no checkpoint: move it away, or give the training another name"}
-AWAY = "wait for it, stop it, or train under another name (helpers.run: --out)."
+AWAY = "wait for it, stop it, or train under another name (tools.models.train: --out)."
 _held = set()                  # checkpoints that a training in this process writes
 _warned = set()                # those of them of which a warning has said that they cannot be written
 
@@ -69,7 +69,7 @@ def _sentence(path):
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror or error}): make room on the disk, or use a folder "
                       "that you can write to. The variable COURSE_CHECKPOINTS moves what the notebooks train, the "
-                      "option --out what helpers.run does.") from None
+                      "option --out what tools.models.train does.") from None
 
 
 @contextmanager

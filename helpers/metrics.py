@@ -1,6 +1,5 @@
 """Is it right?  Is it real?  Is it new?  Measures of agreement between pictures, masks, and sets of pictures."""
 import torch
-from torch import nn
 
 
 def iou(pred, target):
@@ -66,72 +65,6 @@ def memorisation(made, held_out, draws=1000, seed=0):
     return value.item(), score(*again)[0], limit.item()
 
 
-class Judge(nn.Module):
-    """A small network that reads craters and light off a grey picture; what it notices on the way are the features.
-
-    (B, 1, H, W), sides divisible by 8 -> what it says of each 8×8 square (B, 6, H / 8, W / 8): the log-odds of a crater
-    centred there, its place inside the square (2, from 0 to 1), its log2 radius in pixels, the direction to light (2).
-    """
-    config = {}
-
-    def __init__(self):
-        super().__init__()
-        def conv(a, b, stride=1):
-            return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1), nn.GroupNorm(8, b), nn.SiLU())
-        self.levels = nn.ModuleList([
-            nn.Sequential(conv(1, 32, 2), conv(32, 48)),
-            nn.Sequential(conv(48, 64), conv(64, 96, 2)),
-            nn.Sequential(conv(96, 96), conv(96, 128, 2)),
-            conv(128, 128)])
-        self.head = nn.Conv2d(128, 6, 1)
-        self.register_buffer("mean", torch.zeros(544))         # of rendered pictures' features: see features()
-        self.register_buffer("std", torch.ones(544))
-
-    def look(self, x):
-        """What each level but the third sees: (B, 48, H / 2, W / 2), (B, 96, H / 4, W / 4), (B, 128, H / 8, W / 8)."""
-        seen = []
-        for level in self.levels:
-            x = level(x)
-            seen.append(x)
-        return seen[0], seen[1], seen[3]
-
-    def forward(self, x):
-        return self.head(self.look(x)[-1])
-
-
-@torch.no_grad()
-def features(judge, images):
-    """What a Judge notices in grey pictures (N, 1, H, W): (N, 544), mean and spread of its channels, each 1 wide."""
-    rows = []
-    for x in images.split(64):
-        seen = [level.flatten(2) for level in judge.look(x)]
-        rows.append(torch.cat([s.mean(2) for s in seen] + [s.std(2) for s in seen], dim=1))
-    return (torch.cat(rows) - judge.mean) / judge.std
-
-
-@torch.no_grad()
-def find_craters(judge, images, threshold=0.5):
-    """For each grey picture (N, 1, H, W): (centres (k, 2) as column, row, radii (k,)), in pixels, of the sure ones."""
-    found = []
-    for x in images.split(64):
-        out = judge(x)
-        rows, columns = torch.meshgrid(torch.arange(out.shape[2]), torch.arange(out.shape[3]), indexing="ij")
-        corner = torch.stack([columns, rows]).to(out)
-        for square in out:
-            there = square[0].sigmoid() > threshold
-            centres = 8 * (corner + square[1:3])[:, there].T - 0.5
-            found.append((centres, square[3][there].exp2()))
-    return found
-
-
-@torch.no_grad()
-def find_light(judge, images):
-    """(degrees, agreement), each (N,): where the light comes from, 90 = top; from 0 to 1, how far all parts agree."""
-    out = torch.cat([judge(x)[:, 4:6].flatten(2) for x in images.split(64)])
-    total = out.sum(2)
-    return torch.rad2deg(torch.atan2(total[:, 1], total[:, 0])) % 360, total.norm(dim=1) / out.norm(dim=1).sum(1)
-
-
 def kid(a, b, draws=1000, seed=0):
     """Kernel inception distance of two sets of features (N, D), (M, D): (value, resampled (draws,)).
 
@@ -173,3 +106,9 @@ def precision_recall(real, made, k=3):
         radius = torch.cdist(reference, reference).topk(k + 1, largest=False).values[:, -1]      # the first is itself
         return (torch.cdist(points, reference) <= radius).any(1).float().mean().item()
     return among(made, real), among(real, made)
+
+
+def interval(value, resampled):
+    """(value, low, high): 95 % of the resampled values lie between the last two."""
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    return (value, *resampled.double().nanquantile(ends).tolist())

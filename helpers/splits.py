@@ -107,8 +107,9 @@ def trained_and_held_out(path, about, least=0):
     """(trained, held_out): the images at path as a network saw them in training, and those of the held-out files.
 
     Both are (N, C, size, size).  about: the header of its weights, in which notebook 03 names what it held out.
-    Held-out images that equal a training image are dropped.  Where fewer than least remain (helpers.run holds none
-    out), held_out is all images, and a DataWarning says so.  DataError: path no longer holds the training's images.
+    Held-out images that equal a training image are dropped.  Where fewer than least remain (tools.models.train
+    holds none out), held_out is all images, and a DataWarning says so.
+    DataError: path no longer holds the images of the training.
     """
     crops, names_out = about.get("crops", 1), about.get("held_out", [])
     images, names = training_images(path, about["size"], about["channels"], crops, about.get("seed", 0))

@@ -5,7 +5,7 @@ import torch
 from benchmarks import ablation
 from benchmarks.ablation import BASE, CHOSEN, ROWS
 from helpers import scenes
-from helpers.run import options
+from tools.models.train import options
 from helpers.schedule import Schedule, cosine_beta
 from helpers.train import diffusion_loss, fit
 from helpers.unet import UNet

@@ -9,7 +9,8 @@ import torch
 
 from benchmarks import ablation, bench, common, denoising, figures, peers, quality, speed
 from benchmarks.common import Settings, at_least, at_most, unjudged, verdict
-from helpers import run, scenes
+from helpers import scenes
+from tools.models import train
 from helpers.schedule import Schedule, cosine_beta
 from helpers.checkpoints import load_weights
 from helpers.train import fit
@@ -173,8 +174,8 @@ def test_measure_knows_its_floor_and_orders_what_is_worse(measure):
 
 def test_recipe_is_that_of_helpers_run(tmp_path):
     line = "--examples 20 --size 16 --widths 8 16 --patch 2 --steps 3 --batch 4 --T 20 --seed 3".split()
-    run.main([*line, "--out", str(tmp_path / "x.safetensors")])
-    o = run.options(line)
+    train.main([*line, "--out", str(tmp_path / "x.safetensors")])
+    o = train.options(line)
     model, _, loss = common.recipe(o)
     average, _ = fit(model, scenes.craters(20, 16, 3).images, loss, steps=3, batch_size=4, lr=o.lr, seed=o.seed)
     shipped, _ = load_weights(tmp_path / "x.safetensors", UNet)
@@ -393,8 +394,8 @@ def test_bar_2_from_end_to_end(results, measure, monkeypatch):
 
 @pytest.fixture
 def small_recipe(monkeypatch):
-    small = run.options("--widths 8 16 --batch 2 --examples 8 --size 16".split())
-    monkeypatch.setattr(run, "options", lambda line=None: small)
+    small = train.options("--widths 8 16 --batch 2 --examples 8 --size 16".split())
+    monkeypatch.setattr(train, "options", lambda line=None: small)
 
 
 def test_operations_have_their_groups():
@@ -436,7 +437,7 @@ def test_flops_are_those_one_counts_by_hand():
 
 
 def test_too_few_steps_get_a_sentence(small_recipe):
-    model, _, loss = common.recipe(run.options([]))
+    model, _, loss = common.recipe(train.options([]))
     with pytest.raises(ValueError, match="1 training steps in .* are too few to time"):
         speed.step_seconds(model, scenes.craters(4, 16).images, loss, 2, 1e-3, steps=1)
 
@@ -466,7 +467,7 @@ def test_children_write_what_they_found(small_recipe, tmp_path):
 
 
 def test_a_training_step_for_any_device_trains(small_recipe):
-    model, _, loss = common.recipe(run.options([]))
+    model, _, loss = common.recipe(train.options([]))
     before = [p.clone() for p in model.parameters()]
     step = speed.training_step(model, loss, scenes.craters(2, 16).images, "cpu", torch.bfloat16)
     assert speed.images_a_second(step, 2, 0.05, "cpu") > 0

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from helpers import checkpoints
 from helpers.checkpoints import (load_checkpoint, load_weights, read_safetensors, save_weights,
                                  write_safetensors)
-from helpers.metrics import Judge
+from helpers.features import FeatureNet
 from helpers.optim import Muon
 from helpers.train import fit
 from helpers.unet import UNet
@@ -404,14 +404,14 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 # The wrong file
 
 def test_weights_of_another_network_get_a_sentence(tmp_path):
-    judge = ROOT / "data" / "weights" / "judge.safetensors"
-    with pytest.raises(ValueError, match=r"judge\.safetensors was made by another network than UNet .* or by another "
-                                         r"version of the code \(\d+ of its \d+ tensors do not fit") as error:
-        load_weights(judge, UNet)
+    feature_net = ROOT / "data" / "weights" / "features.safetensors"
+    with pytest.raises(ValueError, match=r"features\.safetensors was made by another network than UNet .* or by "
+                                         r"another version of the code \(\d+ of its \d+ tensors do not fit") as error:
+        load_weights(feature_net, UNet)
     assert sentence(error)
     save_weights(tmp_path / "x", tiny(), data="x")
-    with pytest.raises(ValueError, match="another network than Judge.*knows no architecture=") as error:
-        load_weights(tmp_path / "x", Judge)
+    with pytest.raises(ValueError, match="another network than FeatureNet.*knows no architecture=") as error:
+        load_weights(tmp_path / "x", FeatureNet)
     assert sentence(error)
     tensors, about = read_safetensors(tmp_path / "x")
     for change in (dict(channels=[16]), dict(channels="8"), dict(channels=[9]), dict(newer=True), dict(in_channels=2)):

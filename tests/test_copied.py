@@ -15,7 +15,8 @@ from sklearn.preprocessing import scale
 
 from helpers import env, plot, samplers, scenes
 from helpers.metrics import closeness, kid, memorisation, precision_recall
-from helpers.report import best_turn, examine, interval, verdicts, write
+from helpers.metrics import interval
+from tools.models.report import best_turn, examine, verdicts, write
 from helpers.checkpoints import load_sampler
 from helpers.samplers import dpmpp_2m_step, sample
 
@@ -47,7 +48,7 @@ def drawn(name="few98", n=48):
 
 
 def look(x):
-    """Stands for the Judge where only the report is asked: the picture in large pixels."""
+    """Stands for the FeatureNet where only the report is asked: the picture in large pixels."""
     return torch.nn.functional.avg_pool2d(x.mean(1, keepdim=True), x.shape[-1] // 4).flatten(1)
 
 
@@ -205,7 +206,8 @@ def test_the_card_of_fresh_pictures_does_not():
         found, said, _ = card(fresh(96, seed))
         assert not said[0].startswith("It copies") and found.copied[0] < 0.03 and "cannot tell" in said[1]
     _, said, _ = card(torch.zeros(96, 1, 32, 32) + 0.5 * torch.randn(96, 1, 32, 32))
-    assert said[0].startswith("No copies found among 96") and "Up to 3%" in said[0] and "The judge can tell" in said[1]
+    assert said[0].startswith("No copies found among 96") and "Up to 3%" in said[0]
+    assert "The feature network can tell" in said[1]
 
 
 def test_the_copies_of_a_perfect_copier_pass_the_judge():
@@ -251,7 +253,8 @@ def cells(*words):
     return [text for text in texts if any(word in text for word in words)]
 
 
-NEEDED = ("data = None", "def draw", "moon = ", "judge, _", "= env.find_weights", "def nearest", "import best_turn",
+NEEDED = ("data = None", "def draw", "moon = ", "feature_net, _", "= env.find_weights", "def nearest",
+          "import best_turn",
           "def closeness", "def left_out", "def memorisation", "known = {", "def forge", "explore(forge",
           "sheets = list", "def inspect")
 

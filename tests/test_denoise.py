@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from helpers import checkpoints, plot, samplers, scenes
-from helpers.metrics import Judge
+from helpers.features import FeatureNet
 from helpers.checkpoints import load_sampler
 from helpers.guidance import tiled
 from helpers.samplers import dpmpp_2m_step, sample
@@ -47,8 +47,8 @@ class Swap(ast.NodeTransformer):
 def small_network(path, network):
     """In place of load_weights: a small, untrained network, whose answers are none the less not 0."""
     torch.manual_seed(0)
-    if network is Judge:
-        return Judge(), {}
+    if network is FeatureNet:
+        return FeatureNet(), {}
     model = UNet(1, 1, (8,), patch=4)
     nn.init.normal_(model.head[-1].weight, std=0.1)
     return model.eval(), dict(size=32, channels=1, schedule="cosine", T=64, target="v")

@@ -12,7 +12,8 @@ from test_weights import few
 from torchvision.transforms.functional import gaussian_blur
 
 from helpers import env, scenes
-from helpers.metrics import Judge, dice, features, find_craters, find_light, iou, kid, nearest, psnr
+from helpers.features import FeatureNet, features, find_craters, find_light
+from helpers.metrics import dice, iou, kid, nearest, psnr
 from helpers.checkpoints import load_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,23 +74,23 @@ def test_a_copy_lies_at_distance_zero():
     assert (distance == 0).all() and (index == torch.arange(10, 40)).all()
 
 
-# ---- the Judge and the kernel inception distance
+# ---- the FeatureNet and the kernel inception distance
 
 
 @functools.cache
-def judge():
-    return load_weights(env.WEIGHTS / "judge.safetensors", Judge)[0]
+def feature_net():
+    return load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)[0]
 
 
 @functools.cache
 def moon():
-    """1024 pictures that the Judge was not trained on, and what is in them."""
+    """1024 pictures that the FeatureNet was not trained on, and what is in them."""
     return scenes.craters(1024, seed=501)
 
 
 @functools.cache
 def seen():
-    return features(judge(), moon().images)
+    return features(feature_net(), moon().images)
 
 
 def interval(a, b):
@@ -141,7 +142,7 @@ def test_features_are_one_wide_and_of_each_picture_alone():
     assert rows.shape == (1024, 544) and rows.isfinite().all()
     assert rows.mean(0).abs().median() < 0.5 and 0.5 < rows.std(0).median() < 1.5
     for i in (0, 100, 1023):
-        assert torch.allclose(features(judge(), moon().images[i:i + 1]), rows[i:i + 1], atol=1e-3)
+        assert torch.allclose(features(feature_net(), moon().images[i:i + 1]), rows[i:i + 1], atol=1e-3)
 
 
 def test_real_against_real_is_zero():
@@ -159,13 +160,13 @@ def test_real_against_real_is_zero():
 def test_kid_grows_with_noise():
     x, reference = moon().images[:256], seen()[512:768]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    noisy = [features(judge(), (x + s * noise).clamp(-1, 1)) for s in (0, 0.05, 0.1, 0.2)]
+    noisy = [features(feature_net(), (x + s * noise).clamp(-1, 1)) for s in (0, 0.05, 0.1, 0.2)]
     grows([interval(rows, reference) for rows in noisy], "noise")
 
 
 def test_kid_grows_with_blur():
     x, reference = moon().images[:256], seen()[512:768]
-    blurred = [seen()[:256], *(features(judge(), gaussian_blur(x, 9, s)) for s in (0.5, 0.8, 1.2))]
+    blurred = [seen()[:256], *(features(feature_net(), gaussian_blur(x, 9, s)) for s in (0.5, 0.8, 1.2))]
     grows([interval(rows, reference) for rows in blurred], "blur")
 
 
@@ -187,7 +188,7 @@ def test_kid_ranks_five_moments_of_one_training():
 
 def test_craters_are_counted_and_measured():
     images, radii = moon().images[:512], moon().radii[:512]
-    found = find_craters(judge(), images)
+    found = find_craters(feature_net(), images)
     assert all(c.shape == (len(r), 2) for c, r in found) and len(found) == 512
     counts = torch.tensor([[len(r) for _, r in found], (radii > 0).sum(1).tolist()], dtype=torch.float64)
     assert counts.corrcoef()[0, 1] > 0.9
@@ -196,17 +197,17 @@ def test_craters_are_counted_and_measured():
     assert ours.tolist() == pytest.approx(true.tolist(), rel=0.05)
     near = [torch.cdist(c, where[r > 0]).min(1).values for (c, _), where, r in zip(found, moon().centres, radii)]
     assert torch.cat(near).quantile(0.9) < 1.5                         # pixels
-    assert sum(len(r) for _, r in find_craters(judge(), images, 0.99)) < counts[0].sum()
+    assert sum(len(r) for _, r in find_craters(feature_net(), images, 0.99)) < counts[0].sum()
 
 
 def test_light_is_found_and_must_agree():
     images, light = moon().images[:256], moon().light[:256]
-    degrees, agreement = find_light(judge(), images)
+    degrees, agreement = find_light(feature_net(), images)
     error = ((degrees - light + 180) % 360 - 180).abs()
     assert error.median() < 4 and error.quantile(0.95) < 15
-    turned, _ = find_light(judge(), images.rot90(1, (2, 3)))           # against the clock
+    turned, _ = find_light(feature_net(), images.rot90(1, (2, 3)))           # against the clock
     assert ((turned - light - 90 + 180) % 360 - 180).abs().median() < 6
     two_suns = torch.cat([images[..., :32], images[..., 32:].flip(-1)], dim=-1)
-    _, disagreement = find_light(judge(), two_suns)
+    _, disagreement = find_light(feature_net(), two_suns)
     assert agreement.median() > 0.95 and disagreement.median() < 0.9
     assert (disagreement < agreement).float().mean() > 0.95

@@ -11,7 +11,7 @@ from helpers import env, metrics, plot, samplers, scenes
 from helpers.checkpoints import save_weights
 from helpers.data import DataError, DataWarning, load_images
 from helpers.splits import trained_and_held_out, unseen
-from helpers.report import best_turn
+from tools.models.report import best_turn
 from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
@@ -98,7 +98,7 @@ def test_an_image_of_the_training_set_is_called_one(tmp_path, monkeypatch):
 
 def test_where_nothing_was_held_out_it_is_said(tmp_path, monkeypatch, capsys):
     folder = photographs(tmp_path / "mine", 40, 16)
-    about = dict(size=16, channels=1, schedule="cosine", T=64, target="v", seed=0)       # as helpers.run writes it
+    about = dict(size=16, channels=1, schedule="cosine", T=64, target="v", seed=0)   # as tools.models.train writes it
     monkeypatch.setattr(env, "CHECKPOINTS", tmp_path / "checkpoints")
     save_weights(env.weights_path(str(folder), 16, 1), UNet(1, 1, (8,), patch=4), **about)
     for page in ("05", "08"):

@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.photographs import GENTLY, cut, detector, fires, labels
 from helpers import env, scenes
-from helpers.metrics import Judge, find_light
-from helpers.run import options
+from helpers.features import FeatureNet, find_light
+from tools.models.train import options
 from helpers.checkpoints import load_weights
 from helpers.train import diffusion_loss
 from helpers.unet import UNet
@@ -17,8 +17,8 @@ MOON = scenes.craters(64, 64, seed=5)
 
 
 @pytest.fixture(scope="module")
-def judge():
-    return load_weights(env.WEIGHTS / "judge.safetensors", Judge)[0]
+def feature_net():
+    return load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)[0]
 
 
 def boxes(moon):
@@ -35,23 +35,23 @@ def test_labels_are_read_by_name(tmp_path):
     torch.testing.assert_close(second, torch.tensor([[0.5, 0.25, 0.1, 0.2], [0.75, 0.5, 0.3, 0.3]]))
 
 
-def test_the_detector_finds_what_is_there_and_little_else(judge):
-    found = detector(judge, MOON.images, boxes(MOON))
+def test_the_detector_finds_what_is_there_and_little_else(feature_net):
+    found = detector(feature_net, MOON.images, boxes(MOON))
     assert found["precision"] > 0.9 and found["recall"] > 0.85
-    elsewhere = detector(judge, MOON.images, boxes(scenes.craters(64, 64, seed=6)))
+    elsewhere = detector(feature_net, MOON.images, boxes(scenes.craters(64, 64, seed=6)))
     assert elsewhere["precision"] < 0.5 * found["precision"]
-    assert detector(judge, torch.zeros(2, 1, 64, 64), [torch.zeros(0, 4)] * 2) == dict(precision=0, recall=0)
+    assert detector(feature_net, torch.zeros(2, 1, 64, 64), [torch.zeros(0, 4)] * 2) == dict(precision=0, recall=0)
 
 
-def test_it_fires_where_there_are_craters(judge):
-    assert fires(judge, MOON.images) > 0.9 and fires(judge, torch.zeros(8, 1, 64, 64)) == 0
+def test_it_fires_where_there_are_craters(feature_net):
+    assert fires(feature_net, MOON.images) > 0.9 and fires(feature_net, torch.zeros(8, 1, 64, 64)) == 0
 
 
-def test_windows_keep_the_light_on_its_side(judge):
+def test_windows_keep_the_light_on_its_side(feature_net):
     moon = scenes.craters(32, 192, seed=7)
     found = cut(moon.images, 4, seed=1)
     assert found.shape == (128, 1, 64, 64) and found.min() >= -1 and found.max() <= 1
-    degrees, _ = find_light(judge, found)            # from the upper left, or upside down: the lower left
+    degrees, _ = find_light(feature_net, found)            # from the upper left, or upside down: the lower left
     assert ((degrees > 90) & (degrees < 270)).float().mean() > 0.95
     upside_down = ((degrees > 180) & (degrees < 270)).float().mean()
     assert 0.3 < upside_down < 0.7

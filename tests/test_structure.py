@@ -26,13 +26,11 @@ COURSE = HELPERS | modules("tools") | modules("benchmarks")
 
 # A helper imports from the layers below its own, and from its own package if it is in one.  All else is a library.
 LAYERS = [
-    ["schedule", "unet", "samplers", "guidance", "metrics", "optim", "randomness", "span", "threads", "scenes", "plot",
-     "files", "env", "setup_course"],
+    ["schedule", "unet", "samplers", "guidance", "metrics", "features", "optim", "randomness", "span", "threads",
+     "scenes", "plot", "files", "env", "setup_course"],
     ["checkpoints", "data", "widgets"],
-    ["train"],
-    ["splits"],
-    ["datasets", "check"],
-    ["report", "run"],
+    ["train", "splits"],
+    ["datasets"],
 ]
 STRICTER = {"train": {"optim", "checkpoints", "randomness", "span", "threads"}, "data": {"files"}, "widgets": {"plot"},
             "checkpoints": {"schedule", "unet", "guidance"}}

@@ -15,7 +15,7 @@ from skimage.restoration import inpaint_biharmonic
 
 from helpers import env, scenes
 from helpers.data import DataError, load_images
-from helpers.metrics import Judge
+from helpers.features import FeatureNet
 from helpers.checkpoints import load_sampler, load_weights
 from helpers.samplers import ddpm_step, dpmpp_2m_step, sample
 from helpers.schedule import Schedule, cosine_beta
@@ -248,8 +248,9 @@ def test_a_push_is_as_long_as_the_order_is_wrong_and_at_most_a_full_step(much, l
 
 
 def test_both_kinds_of_orders_are_0_where_they_are_carried_out():
-    judge, _ = load_weights(env.WEIGHTS / "judge.safetensors", Judge)
-    names = page(basics(None) | dict(judge=judge.requires_grad_(False)), "def number", without=("moon", "orders",
+    feature_net, _ = load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)
+    known = dict(feature_net=feature_net.requires_grad_(False))
+    names = page(basics(None) | known, "def number", without=("moon", "orders",
                  "torch.manual", "noise", "made", "plot."))
     ground = scenes.craters(64, 64, 4242)
     many = (ground.radii > 0).sum(1)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from helpers import env, run, scenes
-from helpers.metrics import Judge
+from helpers import env, scenes
+from tools.models import train
+from helpers.features import FeatureNet
 from helpers.checkpoints import load_weights, read_safetensors, save_weights
 from helpers.unet import UNet
 from tools.models import cards
@@ -24,8 +25,8 @@ NETWORKS = {                                                   # what must be th
                     ("craters", 1, 0, 32)),
     "ground64": ("ground", 1, 0, 64), "cells64": ("cells", 2, 0, 64),
     "heads64": ("heads", 1, 2, 64), "digits32": ("digits", 1, 10, 32)}
-FILES = sorted({*NETWORKS, "judge"} | {path.stem for path in env.WEIGHTS.glob("*.safetensors")})
-MAKING = [name for name in FILES if name != "judge"]
+FILES = sorted({*NETWORKS, "feature_net"} | {path.stem for path in env.WEIGHTS.glob("*.safetensors")})
+MAKING = [name for name in FILES if name != "feature_net"]
 
 
 def card(name):
@@ -34,14 +35,14 @@ def card(name):
 
 
 @functools.cache
-def judge():
-    return load_weights(env.WEIGHTS / "judge.safetensors", Judge)[0]
+def feature_net():
+    return load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)[0]
 
 
 @functools.cache
 def few(name):
     """The distance from fresh pictures of a few samples of a shipped network, and its interval."""
-    return cards.few(judge(), *load_weights(env.WEIGHTS / f"{name}.safetensors", UNet))
+    return cards.few(feature_net(), *load_weights(env.WEIGHTS / f"{name}.safetensors", UNet))
 
 
 def hold_together(path, card):
@@ -64,7 +65,7 @@ def test_the_file_is_the_one_on_the_card(name):
     hold_together(path, card(name))
     assert path.stat().st_size <= 5_000_000
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
-    model, _ = load_weights(path, Judge if name == "judge" else UNet)
+    model, _ = load_weights(path, FeatureNet if name == "feature_net" else UNet)
     assert sum(p.numel() for p in model.parameters()) == card(name)["parameters"]
     assert all(p.isfinite().all() for p in model.state_dict().values())
 
@@ -81,7 +82,7 @@ def test_the_cards_are_those_of_the_files_and_the_page_is_that_of_the_cards():
 @pytest.mark.parametrize("name", MAKING)
 def test_what_the_card_says_was_measured_as_it_is_today(name):
     found = card(name)
-    assert {"judge": cards.sha256(env.WEIGHTS / "judge.safetensors"), **cards.settings()}.items() <= found.items()
+    assert {"features": cards.sha256(env.WEIGHTS / "features.safetensors"), **cards.settings()}.items() <= found.items()
     assert min(found["counts"]) >= 256
     for what in ("kid", "floor", "few"):
         assert found[what]["low"] <= found[what]["value"] <= found[what]["high"]
@@ -115,12 +116,13 @@ def test_the_moments_of_a_training_are_ever_better():
 
 
 def test_the_judge_reads_rightly():
-    reads = card("judge")["reads"]
+    reads = card("feature_net")["reads"]
     for kind, correlation, radius, light in (("craters", 0.9, 0.1, 5), ("ground", 0.8, 0.1, 10)):
         assert reads[kind]["correlation of counts"] > correlation
         assert reads[kind]["median error of the radius"] < radius
         assert reads[kind]["median error of the light, degrees"] < light
-    now = cards.reading(judge(), scenes.craters(64, 64, CARDS["judge.safetensors"]["about"]["seed"] + cards.SEED))
+    seed = CARDS["features.safetensors"]["about"]["seed"] + cards.SEED
+    now = cards.reading(feature_net(), scenes.craters(64, 64, seed))
     assert now["correlation of counts"] == pytest.approx(reads["craters"]["correlation of counts"], abs=0.05)
     assert now["median error of the radius"] < 2 * reads["craters"]["median error of the radius"]
 
@@ -172,7 +174,7 @@ def test_wrong_weights_are_noticed_by_what_they_draw(damage):
     model, about = load_weights(env.WEIGHTS / "digits32.safetensors", UNet)
     about = damage(model, about)
     with pytest.raises(AssertionError, match="the card says"):
-        as_good_as_said(cards.few(judge(), model, about), card("digits32"))
+        as_good_as_said(cards.few(feature_net(), model, about), card("digits32"))
 
 
 # ---- the tool that measures
@@ -180,10 +182,10 @@ def test_wrong_weights_are_noticed_by_what_they_draw(damage):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Two tiny networks and the judge, and a tool that draws few pictures of them."""
+    """Two tiny networks and the feature network, and a tool that draws few pictures of them."""
     for name, value in dict(SAMPLES=8, REFERENCES=12, STEPS=2, FEW=4, FEW_STEPS=2).items():
         monkeypatch.setattr(cards, name, value)
-    shutil.copy(env.WEIGHTS / "judge.safetensors", tmp_path)
+    shutil.copy(env.WEIGHTS / "features.safetensors", tmp_path)
     save(tmp_path / "craters16.safetensors")
     save(tmp_path / "heads16.safetensors", "heads", 2)
     return tmp_path
@@ -202,7 +204,7 @@ def read(folder):
 def test_a_card_stays_as_long_as_its_file_does(folder, capsys):
     cards.main(["--folder", str(folder)])
     first = read(folder)
-    assert list(first) == ["craters16.safetensors", "heads16.safetensors", "judge.safetensors"]
+    assert list(first) == ["craters16.safetensors", "heads16.safetensors", "features.safetensors"]
     assert "craters16" in (folder / "README.md").read_text(encoding="utf8")
     assert capsys.readouterr().out.count("measured") == 3
 
@@ -226,7 +228,7 @@ def test_a_card_stays_as_long_as_its_file_does(folder, capsys):
 
     (folder / "heads16.safetensors").unlink()
     cards.main(["--folder", str(folder)])
-    assert list(read(folder)) == ["craters16.safetensors", "judge.safetensors"]
+    assert list(read(folder)) == ["craters16.safetensors", "features.safetensors"]
     assert "heads16" not in (folder / "README.md").read_text(encoding="utf8")
 
 
@@ -236,10 +238,10 @@ def test_another_judge_or_another_way_to_sample_asks_for_new_cards(folder, capsy
     monkeypatch.setattr(cards, "STEPS", 3)
     cards.main(["--folder", str(folder)])
     out = capsys.readouterr().out
-    assert "judge.safetensors: the card is still right" in out and out.count("measured") == 2
-    model, about = load_weights(folder / "judge.safetensors", Judge)
+    assert "features.safetensors: the card is still right" in out and out.count("measured") == 2
+    model, about = load_weights(folder / "features.safetensors", FeatureNet)
     model.mean += 0.1
-    save_weights(folder / "judge.safetensors", model, **{k: v for k, v in about.items() if k != "architecture"})
+    save_weights(folder / "features.safetensors", model, **{k: v for k, v in about.items() if k != "architecture"})
     cards.main(["--folder", str(folder)])
     assert capsys.readouterr().out.count("measured") == 3
 
@@ -256,7 +258,7 @@ def test_what_cannot_be_measured_gets_a_sentence(folder):
 @pytest.mark.parametrize("data, n", [("craters", 40), ("ground", 40), ("cells", 6), ("heads", 20), ("digits", 100)])
 def test_fresh_pictures(data, n):
     x, labels = cards.fresh(data, n, 16, 7)
-    channels, classes, _ = run.MADE[data]
+    channels, classes, _ = train.MADE[data]
     assert x.shape == (n, channels, 16, 16) and x.abs().max() <= 1
     assert (labels is None) == (classes == 0)
     some, their_labels = cards.fresh(data, n // 2, 16, 7)      # the first of many are those that few would be
@@ -276,13 +278,13 @@ def test_no_digit_stands_on_both_sides():
 def test_the_recipe_is_a_command_line_that_means_the_header(tmp_path):
     out = tmp_path / "x.safetensors"
     tiny = "--data heads --examples 12 --size 16 --widths 8 --patch 1 --steps 2 --batch 4 --T 20 --lr 0.01 --seed 2"
-    run.main([*tiny.split(), "--target", "eps", "--out", str(out)])
+    train.main([*tiny.split(), "--target", "eps", "--out", str(out)])
     about = read_safetensors(out)[1]
     words = cards.command(about).split()
-    assert words[:3] == "python -m helpers.run".split()
+    assert words[:3] == "python -m tools.models.train".split()
     again = tmp_path / "again.safetensors"
-    run.main([*words[3:], "--out", str(again)])
+    train.main([*words[3:], "--out", str(again)])
     assert again.read_bytes() == out.read_bytes()
     assert "--schedule" not in words                           # a default
-    begun = run.options(cards.command(about | {"start": "craters64.safetensors"}).split()[3:])
+    begun = train.options(cards.command(about | {"start": "craters64.safetensors"}).split()[3:])
     assert (env.ROOT / begun.start).exists()

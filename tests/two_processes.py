@@ -1,4 +1,4 @@
-"""Run by test_run.py in each of two processes: helpers.run as the command line has it, and a note of what it did.
+"""Run by test_train_command.py in each of two processes: tools.models.train, and a note of what it did.
 
     accelerate launch ... tests/two_processes.py FOLDER --steps 4 ...
 """
@@ -45,4 +45,4 @@ def noted_fit(model, pictures, *args, **options):
 
 
 train.fit = noted_fit
-runpy.run_module("helpers.run", run_name="__main__", alter_sys=True)
+runpy.run_module("tools.models.train", run_name="__main__", alter_sys=True)

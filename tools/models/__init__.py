@@ -1,1 +1,1 @@
-"""For the weights in data/weights: their cards, and the training of the judge."""
+"""For the weights in data/weights: their cards, and the training of the feature network."""

@@ -1,6 +1,6 @@
 """Measure the shipped weights: a card for each in data/weights/cards.json, and data/weights/README.md made of them.
 
-    python -m tools.models.cards          # files that are new or changed; all, where the judge is; the rest keep theirs
+    python -m tools.models.cards          # what is new or changed; everything, if the feature network is
     python -m tools.models.cards --all    # every file, as after a change of the scenes or the samplers
 """
 import argparse
@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from helpers import env, run, scenes
-from helpers.metrics import Judge, features, find_craters, find_light, kid
+from helpers import env, scenes
+from tools.models import train
+from helpers.features import FeatureNet, features, find_craters, find_light
+from helpers.metrics import kid
 from helpers.guidance import as_x0
 from helpers.samplers import dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
@@ -30,12 +32,12 @@ SEED = 10_000                      # of the noise; added to a training's seed: o
 
 @cache
 def fresh(data, n, size, seed, each=1):
-    """n pictures (n, C, size, size) of one of run.MADE, and their labels (n,) or None.
+    """n pictures (n, C, size, size) of one of train.MADE, and their labels (n,) or None.
 
     each: how many cells come from one slice; heads are all of different subjects, as many of one group as of the other
     Digits are not made: these are n of the real ones, or all there are, in an order that the seed decides.
     """
-    make = run.MADE[data][2]
+    make = train.MADE[data][2]
     if data == "cells":
         return torch.cat([make(each, size, seed + i)[0] for i in range(math.ceil(n / each))])[:n], None
     if data == "heads":            # two subjects of six slices, one of each group; of both the same slice
@@ -73,59 +75,59 @@ def samples(model, about, n, steps):
     return torch.cat(made), labels
 
 
-def distance(judge, a, b):
+def distance(feature_net, a, b):
     """KID of the first channels of two sets of pictures, with its 95 % interval: a dictionary."""
-    value, drawn = kid(features(judge, a[:, :1]), features(judge, b[:, :1]))
+    value, drawn = kid(features(feature_net, a[:, :1]), features(feature_net, b[:, :1]))
     low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=drawn.dtype)).tolist()
     return dict(value=round(value, 4), low=round(low, 4), high=round(high, 4))
 
 
-def few(judge, model, about):
+def few(feature_net, model, about):
     """Distance of few samples, made in few steps, from few fresh pictures: quick, and much the same on any machine."""
     found, _ = samples(model, about, FEW, FEW_STEPS)
     wanted, _ = fresh(about["data"], FEW, about["size"], about["seed"] + SEED, each=16)
-    return distance(judge, found, wanted)
+    return distance(feature_net, found, wanted)
 
 
-def looks(judge, data, pictures):
+def looks(feature_net, data, pictures):
     """What a person would count in pictures of craters and cells: a dictionary, empty for what nobody counts."""
     if data == "cells":
         return {"share of mitochondria": round((pictures[:, 1] > 0).float().mean().item(), 3)}
     if data not in ("craters", "ground"):
         return {}
-    radii = torch.cat([r for _, r in find_craters(judge, pictures)])
+    radii = torch.cat([r for _, r in find_craters(feature_net, pictures)])
     return {"craters a picture": round(len(radii) / len(pictures), 2),
             "median radius, pixels": round(radii.median().item(), 2) if len(radii) else None,
-            "agreement on the light": round(find_light(judge, pictures)[1].median().item(), 3)}
+            "agreement on the light": round(find_light(feature_net, pictures)[1].median().item(), 3)}
 
 
-def labels_read(judge, learn, *sets):
+def labels_read(feature_net, learn, *sets):
     """For each set (pictures, labels): the share whose label a logistic regression on features, fit on learn, gives."""
     x, y = learn
-    reader = LogisticRegression(max_iter=1000).fit(features(judge, x).numpy(), y.numpy())
-    return [round(reader.score(features(judge, x).numpy(), y.numpy()), 3) for x, y in sets]
+    reader = LogisticRegression(max_iter=1000).fit(features(feature_net, x).numpy(), y.numpy())
+    return [round(reader.score(features(feature_net, x).numpy(), y.numpy()), 3) for x, y in sets]
 
 
-def measure(path, judge):
+def measure(path, feature_net):
     """The card of one network that makes pictures, but for the file's own facts: a dictionary."""
     model, about = load_weights(path, UNet)
     needed = {"data", "examples", "size", "channels", "schedule", "T", "target", "batch", "seed", "steps"}
     lacking = sorted(needed - about.keys())
     if lacking:
-        raise ValueError(f"{path} does not say its {', '.join(lacking)}: ship what helpers.run wrote.")
+        raise ValueError(f"{path} does not say its {', '.join(lacking)}: ship what tools.models.train wrote.")
     data = about["data"]
-    if data not in run.MADE:
+    if data not in train.MADE:
         raise ValueError(f"{path} was trained on {data!r}, of which nothing new can be rendered: ship what was trained "
-                         f"on {', '.join(run.MADE)}, or teach tools/models/cards.py where fresh pictures come from.")
+                         f"on {', '.join(train.MADE)}, or teach tools/models/cards.py where fresh pictures come from.")
     reference, floor = compared(data, about["size"], about["seed"])
     made = samples(model, about, SAMPLES, STEPS)
-    looked = {"samples": looks(judge, data, made[0]), "fresh": looks(judge, data, floor[0])}
+    looked = {"samples": looks(feature_net, data, made[0]), "fresh": looks(feature_net, data, floor[0])}
     if made[1] is not None:
-        for name, share in zip(looked, labels_read(judge, reference, made, floor)):
+        for name, share in zip(looked, labels_read(feature_net, reference, made, floor)):
             looked[name]["labels read as meant"] = share
     return dict(parameters=sum(p.numel() for p in model.parameters()), about=about, **settings(),
-                counts=[len(made[0]), len(reference[0])], kid=distance(judge, made[0], reference[0]),
-                floor=distance(judge, floor[0], reference[0]), looks=looked, few=few(judge, model, about))
+                counts=[len(made[0]), len(reference[0])], kid=distance(feature_net, made[0], reference[0]),
+                floor=distance(feature_net, floor[0], reference[0]), looks=looked, few=few(feature_net, model, about))
 
 
 def settings():
@@ -133,16 +135,16 @@ def settings():
     return dict(sampler=SAMPLER, steps=STEPS, few_steps=[FEW, FEW_STEPS])
 
 
-def reading(judge, moon):
-    """How rightly a Judge reads pictures of craters (scenes.Craters), whose truth is known: a dictionary."""
-    found, there = find_craters(judge, moon.images), [r > 0 for r in moon.radii]
+def reading(feature_net, moon):
+    """How rightly a FeatureNet reads pictures of craters (scenes.Craters), whose truth is known: a dictionary."""
+    found, there = find_craters(feature_net, moon.images), [r > 0 for r in moon.radii]
     counts = torch.tensor([[len(r) for _, r in found], [k.sum() for k in there]], dtype=torch.float64)
     errors = []
     for (centres, radii), k, where, true in zip(found, there, moon.centres, moon.radii):
         gap, i = torch.cdist(centres, where[k]).min(1)
         near = gap < true[k][i] / 2                            # a find elsewhere is not a reading of this crater
         errors.append((radii / true[k][i] - 1).abs()[near])
-    light, agreement = find_light(judge, moon.images)
+    light, agreement = find_light(feature_net, moon.images)
     return {"pictures": len(moon.images), "craters a picture": round(counts[1].mean().item(), 2),
             "craters found": round(counts[0].mean().item(), 2),
             "correlation of counts": round(counts.corrcoef()[0, 1].item(), 3),
@@ -152,12 +154,12 @@ def reading(judge, moon):
             "median agreement on the light": round(agreement.median().item(), 3)}
 
 
-def measure_judge(judge, about):
-    """The card of the judge, but for the file's own facts: a dictionary."""
+def measure_features(feature_net, about):
+    """The card of the feature network, but for the file's own facts: a dictionary."""
     size, seed = about["size"], about["seed"] + SEED
-    return dict(parameters=sum(p.numel() for p in judge.parameters()), about=about,
-                reads={"craters": reading(judge, scenes.craters(SAMPLES, size, seed)),
-                       "ground": reading(judge, scenes.craters(SAMPLES, size, seed, varied=True))})
+    return dict(parameters=sum(p.numel() for p in feature_net.parameters()), about=about,
+                reads={"craters": reading(feature_net, scenes.craters(SAMPLES, size, seed)),
+                       "ground": reading(feature_net, scenes.craters(SAMPLES, size, seed, varied=True))})
 
 
 def sha256(path):
@@ -166,8 +168,8 @@ def sha256(path):
 
 
 def command(about):
-    """The call of helpers.run that a header tells of, but for what it writes and where: a text."""
-    usual, words = vars(run.options([])), []
+    """The call of tools.models.train that a header tells of, but for what it writes and where: a text."""
+    usual, words = vars(train.options([])), []
     found = about | {"widths": about["architecture"]["channels"], "patch": about["architecture"]["patch"]}
     if "start" in about:                                       # the header knows its name, not where it lay
         found["start"] = f"data/weights/{about['start']}"
@@ -176,31 +178,31 @@ def command(about):
         if key == "data" or value != usual[key]:
             values = value if isinstance(value, list) else [] if value is True else [value]
             words += [f"--{key}", *map(str, values)]
-    return " ".join(["python -m helpers.run", *words])
+    return " ".join(["python -m tools.models.train", *words])
 
 
 NOTE = """
-**How to read it.** The KID says how far apart two sets of pictures are, as the judge sees them: 0 on average where
-nothing tells them apart, and the larger the worse. The floor is what two sets of fresh pictures give: no model can be
-expected below its interval. Compare rows of one data set and size, not cells with craters; and none with a KID from
-elsewhere, which has other features. No KID notices copies, and the networks of few pictures are here to copy. The
-counts are of samples and of the pictures they are held against, rendered from a seed that the training did not use.
-All samples: {sampler}, {steps} evaluations, no guidance. A name that ends in -1, -2, … is a moment on the way to the
+**How to read it.** The KID says how far apart two sets of images are, as the feature network sees them: 0 on average
+where nothing tells them apart, and the larger the worse. The floor is what two sets of fresh images give: no model can
+be expected below its interval. Compare rows of one data set and size, not cells with craters; and none with a KID from
+elsewhere, which has other features. No KID notices copies, and the networks of few images are here to copy. The
+counts are of samples and of the images they are held against, rendered from a seed that the training did not use.
+All samples: {sampler}, {steps} evaluations, no guidance. A name that ends in -1, -2, … is a snapshot on the way to the
 file without it.
 
-Cells: the picture is measured, not the mask beside it. Heads and digits: each label was asked for as often. Digits are
+Cells: the image is measured, not the mask beside it. Heads and digits: each label was asked for as often. Digits are
 held against real ones, which the network was trained on, for there are no others; their floor is of one part of them
-against the rest. The judge has only ever seen craters: of cells, heads and digits it notices texture and edges, which
-tells good from bad, but not all that a person would see.
+against the rest. The feature network has only ever seen craters: of cells, heads and digits it notices texture and
+edges, which tells good from bad, but not all that a person would see.
 """
 IN_WORDS = """
-Craters and light are what the judge reads, in samples and fresh pictures alike; agreement is 1 where all parts of a
-picture seem lit from one side. Labels are read by a logistic regression on the judge's features, which learned from
-fresh pictures.
+Craters and light are what the feature network reads, in samples and fresh images alike; agreement is 1 where all parts
+of an image seem lit from one side. Labels are predicted by a logistic regression on the features, fitted to fresh
+images.
 """
 READS = """
-**{name}** ({kb:,.0f} KB, {date}) makes no pictures: it reads craters and light, and its features make the KID.
-Trained by `tools/models/judge.py` for {steps:,} steps. What it reads in fresh pictures, where the truth is known
+**{name}** ({kb:,.0f} KB, {date}) makes no images: it reads craters and light, and its features make the KID.
+Trained by `tools/models/features.py` for {steps:,} steps. What it reads in fresh images, where the truth is known
 (the error of the radius is a share of the radius, of the craters that it found):
 """
 
@@ -258,20 +260,20 @@ def main(arguments=None):
     parser.add_argument("--all", action="store_true", help="measure also what has a valid card")
     parser.add_argument("--folder", type=Path, default=env.WEIGHTS, help="where the weights are")
     o = parser.parse_args(arguments)
-    listed, judged = o.folder / "cards.json", o.folder / "judge.safetensors"
+    listed, judged = o.folder / "cards.json", o.folder / "features.safetensors"
     old = json.loads(listed.read_text(encoding="utf8")) if listed.exists() else {}
-    judge, about_judge = load_weights(judged, Judge)
+    feature_net, about_features = load_weights(judged, FeatureNet)
     paths = sorted(o.folder.glob("*.safetensors"), key=lambda path: path.stem)
     cards = {path.name: old[path.name] for path in paths if path.name in old}
     for path in paths:
         before, facts = cards.get(path.name, {}), dict(sha256=sha256(path), bytes=path.stat().st_size)
         same = before.get("sha256") == facts["sha256"]
         facts["date"] = before["date"] if same else datetime.date.today().isoformat()
-        made_with = {} if path == judged else dict(judge=sha256(judged), **settings())
+        made_with = {} if path == judged else dict(features=sha256(judged), **settings())
         if same and not o.all and all(before.get(key) == value for key, value in made_with.items()):
             print(f"{path.name}: the card is still right")
             continue
-        card = measure_judge(judge, about_judge) if path == judged else measure(path, judge)
+        card = measure_features(feature_net, about_features) if path == judged else measure(path, feature_net)
         cards[path.name] = facts | card | made_with
         print(f"{path.name}: measured; {card.get('kid', card.get('reads'))}")
         write(listed, json.dumps(dict(sorted(cards.items(), key=lambda item: Path(item[0]).stem)), indent=1) + "\n")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from helpers import plot
 from helpers.data import turned
-from helpers.metrics import closeness, kid, memorisation, precision_recall
+from helpers.metrics import closeness, interval, kid, memorisation, precision_recall
 
 BLIND = ("The search for copies sees turned and mirrored pictures. It is blind to shifted and to enlarged ones, and to "
          "a single crater that was taken over.")
@@ -39,12 +39,6 @@ class Findings(NamedTuple):
     near: torch.Tensor                            # (B,) closeness of each sample to its training picture
     index: torch.Tensor                           # (B,) which one that is
     views: torch.Tensor                           # (B, C, H, H) each sample, turned so that it lies closest
-
-
-def interval(value, resampled):
-    """(value, low, high): 95 % of the resampled values lie between the last two."""
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    return (value, *resampled.double().nanquantile(ends).tolist())
 
 
 def best_turn(images, references):
@@ -81,7 +75,8 @@ def verdicts(found):
         copies = f"No copies found among {n} pictures. (Up to {3 / n:.0%} of all it makes could still be some.)"
     value, low, high = found.kid
     told = "cannot tell its pictures from real ones" if low <= 0 else "can tell its pictures from real ones"
-    return [copies, f"The judge {told}: KID {value:.3f} ({low:.3f} to {high:.3f}). Copies would pass this test, too.",
+    return [copies, f"The feature network {told}: KID {value:.3f} ({low:.3f} to {high:.3f}). Copies would pass "
+            "this test, too.",
             f"{found.precision:.0%} of its pictures lie among the real ones, {found.recall:.0%} of the real ones among "
             f"its own.", BLIND]
 

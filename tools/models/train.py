@@ -1,7 +1,7 @@
 """The training of notebook 03 without a notebook, on one process or many, taken up again where it was stopped.
 
-    python -m helpers.run --minutes 30 --data heads --out heads.safetensors
-    accelerate launch --multi_gpu --num_processes 2 -m helpers.run --data folder   # two GPUs, or CPU processes
+    python -m tools.models.train --minutes 30 --data heads --out heads.safetensors
+    accelerate launch --multi_gpu --num_processes 2 -m tools.models.train --data folder   # two GPUs, or CPU processes
 """
 import argparse
 import os
@@ -50,7 +50,7 @@ def path(text):
 
 def options(arguments=None):
     """The command line as a namespace; argparse ends the program with code 2 where it is wrong."""
-    parser = argparse.ArgumentParser("helpers.run", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser("tools.models.train", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--data", default="craters", help="a folder, zip, stack or .npz of images, or what needs no file: "
         f"{', '.join(MADE)} (varied ground; cells with their masks; heads and digits by label); none: craters")
@@ -124,7 +124,7 @@ def save_snapshot(path, model, about):
     try:
         save_weights(path, model, **about)
     except OSError as error:
-        print(f"helpers.run: {error}", file=sys.stderr)
+        print(f"tools.models.train: {error}", file=sys.stderr)
 
 
 def main(arguments=None):
@@ -177,5 +177,5 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, ArithmeticError, OSError) as error:
-        print(f"helpers.run: {error}", file=sys.stderr)
+        print(f"tools.models.train: {error}", file=sys.stderr)
         sys.exit(2)

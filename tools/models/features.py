@@ -1,6 +1,6 @@
 """Train the network that judges samples: it reads craters and light off rendered pictures, where both are known.
 
-    python -m tools.models.judge --out data/weights/judge.safetensors
+    python -m tools.models.feature_net --out data/weights/features.safetensors
 """
 import argparse
 from pathlib import Path
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch.utils.data import TensorDataset
 
 from helpers import scenes
-from helpers.metrics import Judge, features
+from helpers.features import FeatureNet, features
 from helpers.checkpoints import save_weights
 from helpers.train import fit
 
 
 def squares(moon, size):
-    """What a Judge should say of each 8×8 square: (n, 6, size / 8, size / 8); log-odds are 1 for a crater, else 0."""
+    """FeatureNet's target for each 8×8 square: (n, 6, size / 8, size / 8); log-odds are 1 for a crater, else 0."""
     n, side = len(moon.images), size // 8
     wanted = torch.zeros(n, 6, side, side)
     for k in reversed(range(moon.radii.shape[1])):             # small to large: of two in one square the larger counts
@@ -49,18 +49,18 @@ def quilted(x, generator):
     return torch.cat([x[..., :x.shape[-1] // 2], other[..., x.shape[-1] // 2:]], dim=-1)
 
 
-def loss(judge, batch):
-    """How wrong a Judge is about a batch (pictures, what is there): a scalar."""
+def loss(feature_net, batch):
+    """How wrong a FeatureNet is about a batch (pictures, what is there): a scalar."""
     x, wanted = batch
-    out, there = judge(x).float(), wanted[:, 0]
+    out, there = feature_net(x).float(), wanted[:, 0]
     near = (out[:, 1:4] - wanted[:, 1:4]).abs().sum(1)
     return (F.binary_cross_entropy_with_logits(out[:, 0], there) + (near * there).sum() / there.sum().clamp(min=1) / 4
             + F.mse_loss(out[:, 4:6], wanted[:, 4:6]) / 4)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser("tools.models.judge", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("data/weights/judge.safetensors"))
+    parser = argparse.ArgumentParser("tools.models.feature_net", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("data/weights/features.safetensors"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--examples", type=int, default=8000, help="how many of each kind of crater picture")
     o = parser.parse_args()
@@ -72,11 +72,11 @@ if __name__ == "__main__":
         some = slice(k * o.examples, (k + 1) * o.examples)
         pictures, wanted = (torch.cat([x, quilted(x[some], torch.Generator().manual_seed(k))])
                             for x in (pictures, wanted))
-    judge, _ = fit(Judge(), TensorDataset(pictures, wanted), loss,
+    feature_net, _ = fit(FeatureNet(), TensorDataset(pictures, wanted), loss,
                    steps=o.steps, batch_size=32, lr=2e-3)
-    seen = features(judge, pictures[:4 * o.examples:8])
-    judge.mean.copy_(seen.mean(0)), judge.std.copy_(seen.std(0))
-    save_weights(o.out, judge, data="craters, plain and varied", examples=len(pictures), size=64, steps=o.steps,
+    seen = features(feature_net, pictures[:4 * o.examples:8])
+    feature_net.mean.copy_(seen.mean(0)), feature_net.std.copy_(seen.std(0))
+    save_weights(o.out, feature_net, data="craters, plain and varied", examples=len(pictures), size=64, steps=o.steps,
                  batch=32, lr=2e-3, seed=0)
     o.out.chmod(0o644)
     print(f"The weights are in {o.out}.")

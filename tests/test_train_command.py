@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from helpers import datasets, run, scenes
+from helpers import datasets, env, scenes
+from tools.models import train
 from helpers.data import turned
 from helpers.schedule import Schedule, linear_beta
 from helpers.checkpoints import load_weights, read_safetensors, reserve, save_weights
@@ -31,7 +32,7 @@ def stored(average):
 
 def test_weights_and_what_made_them(tmp_path):
     out = tmp_path / "x.safetensors"
-    run.main([*TINY, "--seed", "3", "--lr", "0.01", "--out", str(out)])
+    train.main([*TINY, "--seed", "3", "--lr", "0.01", "--out", str(out)])
     model, about = load_weights(out, UNet)
     assert about.pop("architecture") == UNet(1, 1, [8], 2).config
     assert about == dict(data="craters", examples=40, size=16, channels=1, schedule="linear", T=20, target="eps",
@@ -59,7 +60,7 @@ def made(name, n, size, seed):
 
 def test_turns(tmp_path):
     out = tmp_path / "x.safetensors"
-    run.main([*TINY, "--seed", "3", "--turns", "--out", str(out)])
+    train.main([*TINY, "--seed", "3", "--turns", "--out", str(out)])
     model, about = load_weights(out, UNet)
     assert about["turns"] is True and about["examples"] == 40
     torch.manual_seed(3)
@@ -68,14 +69,14 @@ def test_turns(tmp_path):
                      lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(stored(average), model.parameters(), strict=True))
     with pytest.raises(ValueError, match="--turns is for images without labels"):
-        run.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
+        train.main([*TINY, "--data", "heads", "--turns", "--out", str(out)])
 
 
 @pytest.mark.parametrize("name, channels, classes, examples", [
     ("ground", 1, 0, 40), ("cells", 2, 0, 40), ("heads", 1, 2, 40), ("digits", 1, 10, 1797)])
 def test_what_needs_no_file(name, channels, classes, examples, tmp_path):
     out = tmp_path / "x.safetensors"
-    run.main([*TINY, "--data", name, "--seed", "3", "--out", str(out)])
+    train.main([*TINY, "--data", name, "--seed", "3", "--out", str(out)])
     model, about = load_weights(out, UNet)
     assert (about["data"], about["examples"], about["channels"]) == (name, examples, channels)
     assert (model.config["in_channels"], model.config["num_classes"]) == (channels, classes)
@@ -95,8 +96,9 @@ def test_what_needs_no_file(name, channels, classes, examples, tmp_path):
 
 def test_begin_with_other_weights(tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
-    run.main([*TINY, "--out", str(first)])
-    run.main([*TINY, "--data", "ground", "--start", str(first), "--steps", "1", "--lr", "1e-30", "--out", str(second)])
+    train.main([*TINY, "--out", str(first)])
+    train.main([*TINY, "--data", "ground", "--start", str(first), "--steps", "1", "--lr", "1e-30",
+                "--out", str(second)])
     (begun, about), (held, _) = load_weights(second, UNet), load_weights(first, UNet)
     assert about["start"] == "first.safetensors" and about["data"] == "ground"
     assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), held.parameters(), strict=True))
@@ -104,12 +106,12 @@ def test_begin_with_other_weights(tmp_path):
     save_weights(tmp_path / "no course weights.safetensors", held)
     for wrong, sentence in [("--widths 16", r"channels=\[8\], not \[16\]"), ("--data heads", "num_classes=0, not 2"),
                             ("--target v", "target='eps', not 'v'"), ("--T 30", "T=20, not 30"),
-                            (f"--start {ROOT}/data/weights/judge.safetensors", "was made by another network than UNet"),
+                            (f"--start {env.WEIGHTS}/features.safetensors", "was made by another network than UNet"),
                             ("--start x/none.safetensors", "there is no file x/none.safetensors"),
                             (f"--start {tmp_path}/no\tcourse\tweights.safetensors", "target=None, not 'eps'")]:
         with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
             more = [word.replace("\t", " ") for word in wrong.split(" ")]
-            run.main([*TINY, "--start", str(first), *more, "--out", str(tmp_path / "x.safetensors")])
+            train.main([*TINY, "--start", str(first), *more, "--out", str(tmp_path / "x.safetensors")])
         assert "\n" not in str(error.value) and len(str(error.value)) < 600
     assert not (tmp_path / "x.safetensors").exists()
 
@@ -118,7 +120,7 @@ def test_begin_with_other_weights(tmp_path):
 def test_pictures_of_ones_own_in_colour(tmp_path, lazy):
     for i in range(3):
         Image.effect_noise((20, 20), 50 + i).convert("RGB").save(tmp_path / f"{i}.png")
-    run.main([*TINY, *lazy, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
+    train.main([*TINY, *lazy, "--data", str(tmp_path), "--channels", "3", "--out", str(tmp_path / "x.safetensors")])
     model, about = load_weights(tmp_path / "x.safetensors", UNet)
     assert about["data"] == tmp_path.name and about["examples"] == 3 and about["channels"] == 3
     assert about["held_out"] == []                                     # it is trained on all of them, and says so
@@ -126,26 +128,26 @@ def test_pictures_of_ones_own_in_colour(tmp_path, lazy):
 
 
 def test_snapshots_on_the_way_and_going_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "fit", functools.partial(fit, save_every=0))
+    monkeypatch.setattr(train, "fit", functools.partial(fit, save_every=0))
     whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
-    run.main([*TINY, "--snapshots", "3", "--out", str(whole)])
+    train.main([*TINY, "--snapshots", "3", "--out", str(whole)])
     steps = [read_safetensors(tmp_path / f"whole-{k}.safetensors")[1]["steps"] for k in (1, 2, 3)]
     assert steps == [1, 2, 4] and read_safetensors(whole)[1]["steps"] == 8
 
     (tmp_path / "stopped-1.safetensors").write_bytes(b"of an earlier training")
-    save = run.save_weights
+    save = train.save_weights
 
     def interrupt(path, *args, **about):
         save(path, *args, **about)
         if about["steps"] == 4:
             raise KeyboardInterrupt
-    monkeypatch.setattr(run, "save_weights", interrupt)
+    monkeypatch.setattr(train, "save_weights", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
-    monkeypatch.setattr(run, "save_weights", save)
+        train.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
+    monkeypatch.setattr(train, "save_weights", save)
     with pytest.raises(ValueError, match="target='eps', not 'v'.*delete the file to start anew"):
-        run.main([*TINY, "--target", "v", "--out", str(stopped)])
-    run.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
+        train.main([*TINY, "--target", "v", "--out", str(stopped)])
+    train.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
     for end in (".safetensors", "-1.safetensors", "-2.safetensors", "-3.safetensors"):
         assert (tmp_path / f"whole{end}").read_bytes() == (tmp_path / f"stopped{end}").read_bytes()
     assert len(list(tmp_path.iterdir())) == 8
@@ -156,8 +158,8 @@ def test_the_start_is_called_by_its_name_wherever_it_lies(tmp_path, monkeypatch)
     monkeypatch.setenv("USERPROFILE", str(tmp_path))                   # Windows
     for i in range(3):
         Image.effect_noise((20, 20), 50 + i).save(tmp_path / f"{i}.png")
-    run.main([*TINY, "--data=~", "--out=~/x.safetensors"])             # a shell leaves these as they are
-    run.main([*TINY, "--data=~/", "--start=~/x.safetensors", "--out=~/y.safetensors"])
+    train.main([*TINY, "--data=~", "--out=~/x.safetensors"])             # a shell leaves these as they are
+    train.main([*TINY, "--data=~/", "--start=~/x.safetensors", "--out=~/y.safetensors"])
     about = read_safetensors(tmp_path / "y.safetensors")[1]
     assert (about["data"], about["start"]) == (tmp_path.name, "x.safetensors")
 
@@ -175,10 +177,10 @@ def test_what_cannot_be_written_is_noticed_first(out, sentence, tmp_path, monkey
     (tmp_path / "folder").mkdir()
     (tmp_path / "x.checkpoint").write_bytes(b"of a training that was stopped")
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(run, "fit", never)
-    monkeypatch.setattr(run.scenes, "craters", never)
+    monkeypatch.setattr(train, "fit", never)
+    monkeypatch.setattr(train.scenes, "craters", never)
     with pytest.raises((ValueError, OSError), match=sentence) as error:
-        run.main([*TINY, "--out", str(tmp_path / out)])
+        train.main([*TINY, "--out", str(tmp_path / out)])
     assert "\n" not in str(error.value) and sorted(tmp_path.rglob("*")) == before
 
 
@@ -189,12 +191,12 @@ def test_when_the_weights_cannot_be_written_the_training_is_not_lost(tmp_path, m
         seen.append((path, replaces))
         raise OSError("No space left on device")
     seen, checkpoint = [], tmp_path / "x.checkpoint"
-    monkeypatch.setattr(run, "save_weights", full)
+    monkeypatch.setattr(train, "save_weights", full)
     with pytest.raises(OSError, match="No space left"):
-        run.main([*TINY, "--out", str(out)])
+        train.main([*TINY, "--out", str(out)])
     assert seen == [(out, checkpoint)]                                 # save_weights deletes it, once out is written
-    monkeypatch.setattr(run, "save_weights", saved)
-    run.main([*TINY, "--out", str(out)])                               # the same again
+    monkeypatch.setattr(train, "save_weights", saved)
+    train.main([*TINY, "--out", str(out)])                               # the same again
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -203,16 +205,16 @@ def test_a_snapshot_that_cannot_be_written_stops_no_training(tmp_path, monkeypat
         if path.stem == "x-1":
             raise OSError("x-1.safetensors cannot be written")
         save_weights(path, *args, **options)
-    monkeypatch.setattr(run, "save_weights", full)
-    run.main([*TINY, "--snapshots", "2", "--out", str(tmp_path / "x.safetensors")])
+    monkeypatch.setattr(train, "save_weights", full)
+    train.main([*TINY, "--snapshots", "2", "--out", str(tmp_path / "x.safetensors")])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-2.safetensors", "x.safetensors"]
-    assert capsys.readouterr().err.count("helpers.run: x-1.safetensors cannot be written\n") == 1
+    assert capsys.readouterr().err.count("tools.models.train: x-1.safetensors cannot be written\n") == 1
 
 
 def test_a_second_training_of_the_same_files_is_refused_and_the_first_goes_on(tmp_path):
     out, lock, snapshot = tmp_path / "x.safetensors", tmp_path / "x.checkpoint.lock", tmp_path / "x-1.safetensors"
     snapshot.write_bytes(b"of the first")
-    command = [sys.executable, "-m", "helpers.run", *TINY, "--out", str(out), "--snapshots", "1", "--steps"]
+    command = [sys.executable, "-m", "tools.models.train", *TINY, "--out", str(out), "--snapshots", "1", "--steps"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     first = subprocess.Popen([*command, "1000000"], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
     try:
@@ -225,31 +227,31 @@ def test_a_second_training_of_the_same_files_is_refused_and_the_first_goes_on(tm
         snapshot.write_bytes(b"of the first")
         second = subprocess.run([*command, "8"], cwd=ROOT, env=environment, capture_output=True, text=True)
         said = second.stderr.splitlines()[-1]
-        assert second.returncode == 2 and said.startswith("helpers.run: ") and "Traceback" not in second.stderr
+        assert second.returncode == 2 and said.startswith("tools.models.train: ") and "Traceback" not in second.stderr
         assert f"x.checkpoint is in use by process {first.pid} on " in said
         assert first.poll() is None and snapshot.read_bytes() == b"of the first" and not out.exists()
     finally:
         first.kill()
         first.communicate()
-    run.main([*TINY, "--out", str(out)])                               # what was killed stops nobody
+    train.main([*TINY, "--out", str(out)])                               # what was killed stops nobody
     assert out.exists() and not lock.exists()
 
 
 def test_other_rendered_data_have_one_name_wherever_one_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.env, "CHECKPOINTS", tmp_path / "weights")
-    monkeypatch.setattr(run, "fit", lambda model, *args, **options: (model, []))
+    monkeypatch.setattr(train.env, "CHECKPOINTS", tmp_path / "weights")
+    monkeypatch.setattr(train, "fit", lambda model, *args, **options: (model, []))
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
-        run.main([*TINY, "--data", "ground"])
+        train.main([*TINY, "--data", "ground"])
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["ground-16x16x1.safetensors"]
 
 
 def test_without_out_notebook_04_finds_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(run.env, "CHECKPOINTS", tmp_path)
-    run.main(TINY)
-    assert run.env.find_weights(None, 16, 1) == (tmp_path / "craters-16x16x1.safetensors", "your own")
-    assert run.env.find_weights(None, 16, 1)[0].exists()
+    monkeypatch.setattr(train.env, "CHECKPOINTS", tmp_path)
+    train.main(TINY)
+    assert train.env.find_weights(None, 16, 1) == (tmp_path / "craters-16x16x1.safetensors", "your own")
+    assert train.env.find_weights(None, 16, 1)[0].exists()
 
 
 @pytest.mark.parametrize("wrong", [
@@ -257,8 +259,8 @@ def test_without_out_notebook_04_finds_it(tmp_path, monkeypatch):
     "--target V", "--schedule steep", "--examples 0", "--frobnicate"])
 def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
     with pytest.raises(SystemExit) as end:
-        run.main(wrong.split())
-    assert end.value.code == 2 and "helpers.run: error: " in capsys.readouterr().err
+        train.main(wrong.split())
+    assert end.value.code == 2 and "tools.models.train: error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong, sentence", [
@@ -268,19 +270,19 @@ def test_what_cannot_be_read_ends_with_code_2(wrong, capsys):
     ("--minutes 0 --examples 8", "minutes above 0"), ("--seed -1", "seed must not be negative")])
 def test_what_cannot_be_done_gets_a_sentence(wrong, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence) as error:
-        run.main([*wrong.split(), "--out", str(tmp_path / "x.safetensors")])
+        train.main([*wrong.split(), "--out", str(tmp_path / "x.safetensors")])
     assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
 def test_the_sentence_is_all_one_sees():
-    command = [sys.executable, "-m", "helpers.run", "--size", "20"]
+    command = [sys.executable, "-m", "tools.models.train", "--size", "20"]
     end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (end.returncode, end.stdout) == (2, "")
-    assert end.stderr == "helpers.run: --size 20 does not fit this network: choose a size divisible by 8.\n"
+    assert end.stderr == "tools.models.train: --size 20 does not fit this network: choose a size divisible by 8.\n"
 
 
 def two_processes(folder, out):
-    """helpers.run in two processes: the ended subprocess."""
+    """tools.models.train in two processes: the ended subprocess."""
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu",
               *"--num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split(),
               "--main_process_port", "0", str(ROOT / "tests" / "two_processes.py"), str(folder)]
