@@ -1,6 +1,6 @@
-"""Train the network that judges samples: it reads craters and light off rendered pictures, where both are known.
+"""Train the feature network: it reads craters and light off rendered images, where both are known.
 
-    python -m tools.models.feature_net --out data/weights/features.safetensors
+    python -m tools.models.features --out data/weights/features.safetensors
 """
 import argparse
 from pathlib import Path
@@ -59,7 +59,7 @@ def loss(feature_net, batch):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser("tools.models.feature_net", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser("tools.models.features", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/weights/features.safetensors"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--examples", type=int, default=8000, help="how many of each kind of crater picture")
