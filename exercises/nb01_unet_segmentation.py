@@ -258,8 +258,8 @@ def skip_join(x, skip):
     r"""Join a skip connection on the way up: double the height and width of `x`, each pixel becoming four equal ones,
     and append the channels of `skip` to those of `x`.
 
-    - `x`: features (B, C, H, W)
-    - `skip`: features of the same level on the way down, (B, D, 2H, 2W)
+    - `x`: feature maps (B, C, H, W)
+    - `skip`: feature maps of the same level on the way down, (B, D, 2H, 2W)
 
     Return (B, C + D, 2H, 2W), the channels of `x` first."""
     enlarged = F.interpolate(x, scale_factor=2)                # (B, C, 2H, 2W): each pixel four times
