@@ -49,15 +49,24 @@ class Exercise:
     """
 
     def __init__(self, solution, section, example, inputs, *, noise, read, entries, examine, for_example):
-        self.solution, self.section, self.example, self.inputs = solution, section, example, inputs
-        self.noise, self.read, self.entries, self.examine, self.for_example = noise, read, entries, examine, for_example
+        self.solution = solution
+        self.section = section
+        self.example = example
+        self.inputs = inputs
+        self.noise = noise
+        self.read = read
+        self.entries = entries
+        self.examine = examine
+        self.for_example = for_example
         self.name = solution.__name__
         self.module = solution.__module__
         self.notebook = self.module.rpartition(".")[2][2:4]    # "02", of exercises.nb02_forward_noising
         self.file = self.module.rpartition(".")[2][2:] + ".ipynb"
         self.prompt = inspect.getdoc(solution)
         self.arguments = list(inspect.signature(solution).parameters)
-        self.mistakes, self.accepted, self.known = {}, {}, None
+        self.mistakes = {}
+        self.accepted = {}
+        self.known = None
         self.__doc__ = f"{self.prompt}\n\nNotebook {self.notebook}, “{section}”: check.{self.name}(your_function)"
 
     def __repr__(self):
@@ -138,7 +147,8 @@ class Exercise:
             return stopped
         if self.examine:
             return self.examined(function, answers, remarks)
-        solutions, pairs = self.prepared()[1], []
+        solutions = self.prepared()[1]
+        pairs = []
         for answer, solution in zip(answers, solutions):
             x, odd = numbers(answer, solution, gradients=self.read is not None)
             pairs.append(x)
@@ -187,7 +197,8 @@ class Exercise:
 
     def run_all(self, function):
         """(answers, remarks, None) of all cases, or (…, …, a Result) where there is nothing to be compared."""
-        answers, remarks = [], []
+        answers = []
+        remarks = []
         for case in self.prepared()[0]:
             answer, stopped, touched = self.run(function, case)
             if stopped:
@@ -244,7 +255,8 @@ class Exercise:
         cases, solutions, _ = self.prepared()
         expected = [torch.as_tensor(y) for y in solutions]
         i = min((i for i, (x, y) in enumerate(zip(found, expected)) if not close(x, y)), key=lambda i: size(cases[i]))
-        x, y = found[i], expected[i]
+        x = found[i]
+        y = expected[i]
         if self.draws(function, cases[i], x, solutions[i]):
             given = " and ".join(f"`{name}`" for name in self.noise)
             use = f"Use the {given} that you are given." if given else "Nothing is to be drawn here."

@@ -62,7 +62,9 @@ def with_std(formula):
 def with_alpha(formula):
     """A wrong ddpm_step that takes formula(t, s, alpha_bar) for alpha, both in the mean and in the noise."""
     def step(xt, x0, t, s, alpha_bar, z):
-        a_t, a_s, alpha = alpha_bar[t], alpha_bar[s], formula(t, s, alpha_bar)
+        a_t = alpha_bar[t]
+        a_s = alpha_bar[s]
+        alpha = formula(t, s, alpha_bar)
         return posterior_mean(xt, x0, a_t, a_s, alpha) + posterior_std(a_t, a_s, alpha) * z
     return step
 
@@ -387,7 +389,8 @@ class Denoiser:
     """A denoiser to be called as denoise(noisy, t), whose answer depends on both."""
 
     def __init__(self, image, of_time):
-        self.image, self.of_time = image, of_time
+        self.image = image
+        self.of_time = of_time
 
     def __call__(self, noisy, t):
         t = torch.as_tensor(t).reshape(-1, *[1] * (noisy.ndim - 1))
