@@ -35,6 +35,7 @@ class Row:
 class Diagnosis:
     """What diagnose found: .rows, .wrong (the names of those that are not fine), .curve (the loss by t and its band).
 
+    Iterating gives the rows; diagnosis["loss at each t"] is the row of that name, and `in` asks whether there is one.
     curve: {"t", "loss", "low", "high"}, four lists of the same length, empty where the loss could not be measured
     """
     rows: list = field(default_factory=list)
@@ -44,8 +45,17 @@ class Diagnosis:
     def wrong(self):
         return [row.name for row in self.rows if row.ok is False]
 
+    def __iter__(self):
+        return iter(self.rows)
+
+    def __contains__(self, name):
+        return name in [row.name for row in self.rows]
+
     def __getitem__(self, name):
-        return next(row for row in self.rows if row.name == name)
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"No question is called {name!r}; there are {', '.join(row.name for row in self.rows)}.")
 
     def __repr__(self):
         lines = [f"{row.name}: {SAYS[row.ok]}. Found: {row.found}." + f" Expected: {row.expected}." * (row.ok is False)

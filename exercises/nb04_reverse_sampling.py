@@ -99,7 +99,7 @@ def estimate_as_noise(xt, x0, a_t, a_s, alpha):
 
 def deterministic(xt, x0, t, s, alpha_bar, z):
     """The step of DDIM."""
-    return ddim_step.solution(xt, x0, t, s, alpha_bar, z)
+    return ddim_step.solution(xt, x0, t, s, alpha_bar)
 
 
 def without_noise_at_the_end(formula):
@@ -233,9 +233,9 @@ last_step.mistakes = {
 }
 
 
-@exercise("DDIM: the same network, no fresh noise", inputs=steps_down,
-          example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND, row(1, 0)))
-def ddim_step(xt, x0, t, s, alpha_bar, z):
+@exercise("DDIM: the same network, no fresh noise", example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND),
+          inputs=lambda draw: [case[:5] for case in steps_down(draw)])
+def ddim_step(xt, x0, t, s, alpha_bar):
     r"""Compute one deterministic step of DDIM (with η = 0) from $x_t$ to $x_s$, for any s < t: find the noise that,
     with the estimate $\hat x_0$, makes up $x_t$, and put the two together again for s,
 
@@ -245,7 +245,6 @@ def ddim_step(xt, x0, t, s, alpha_bar, z):
     - `xt`: noisy images (B, C, H, W);  `x0`: the estimate of the clean images, the same shape
     - `t`, `s`: integers, T ≥ t > s ≥ 0
     - `alpha_bar`: a tensor (T + 1,)
-    - `z`: noise, which this step leaves unused; every step has the same arguments
 
     Return $x_s$, (B, C, H, W)."""
     a_t, a_s = alpha_bar[t], alpha_bar[s]
@@ -260,26 +259,21 @@ def implied_noise(xt, x0, a_t):
 
 def jump(formula):
     """A wrong ddim_step from a formula of (xt, x0, eps, a_t, a_s)."""
-    def step(xt, x0, t, s, alpha_bar, z):
+    def step(xt, x0, t, s, alpha_bar):
         a_t, a_s = alpha_bar[t], alpha_bar[s]
         return formula(xt, x0, implied_noise(xt, x0, a_t), a_t, a_s)
     return step
 
 
-def exchanged(xt, x0, t, s, alpha_bar, z):
+def exchanged(xt, x0, t, s, alpha_bar):
     """Wrong: t and s have changed places."""
     a_t, a_s = alpha_bar[t], alpha_bar[s]
     return mixed(x0, (xt - a_s**0.5 * x0) / (1 - a_s).clamp(min=1e-6)**0.5, a_t)
 
 
-def with_eta(power, z_weight):
-    """A wrong ddim_step with eta = 1: of the variance to that power, and z_weight times the noise z."""
-    def step(xt, x0, t, s, alpha_bar, z):
-        a_t, a_s = alpha_bar[t], alpha_bar[s]
-        sigma = variance(a_t, a_s)**power
-        eps = implied_noise(xt, x0, a_t)
-        return a_s**0.5 * x0 + (1 - a_s - sigma**2).clamp(min=0)**0.5 * eps + z_weight * sigma * z
-    return step
+def posterior_mean_alone(xt, x0, t, s, alpha_bar):
+    """Wrong: the mean of the DDPM step."""
+    return posterior_mean(xt, x0, alpha_bar[t], alpha_bar[s], alpha_bar[t] / alpha_bar[s])
 
 
 ddim_step.mistakes = {
@@ -304,17 +298,10 @@ ddim_step.mistakes = {
              "The noise has the wrong sign: it is put back in, not subtracted a second time."),
     "estimate": (jump(lambda xt, x0, e, a_t, a_s: x0),
                  "This is the estimate: one jump to the end. Go only as far as s."),
-    "DDPM's mean": (with_eta(0.5, 0),
+    "DDPM's mean": (posterior_mean_alone,
                     "This is the mean of the DDPM step. Without the noise that DDPM adds, its images lack contrast; "
                     "DDIM keeps all of the noise that belongs to s."),
-    "DDPM": (with_eta(0.5, 1),
-             "This is the step of DDPM, which replaces a part of the noise by a new one. DDIM leaves `z` unused."),
-    "variance for eta": (with_eta(1, 1),
-                         "You add noise, and by its variance. With eta of 0, no noise is added, and `z` stays unused."),
-    "noised anew": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
-                    "You noise the estimate with `z` and forget where you are: x_t takes no part. Find the noise that "
-                    "is in x_t."),
-    "only one step": (lambda xt, x0, t, s, alpha_bar, z: ddim_step.solution(xt, x0, t, t - 1, alpha_bar, z),
+    "only one step": (lambda xt, x0, t, s, alpha_bar: ddim_step.solution(xt, x0, t, t - 1, alpha_bar),
                       "You step to the t just below, whatever s is. Steps may be left out, so use s."),
     "times exchanged": (exchanged, "The times t and s have changed places."),
     "not divided": (jump(lambda xt, x0, e, a_t, a_s: mixed(x0, xt - a_t**0.5 * x0, a_s)),
@@ -324,7 +311,7 @@ ddim_step.mistakes = {
     "difference as noise": (jump(lambda xt, x0, e, a_t, a_s: mixed(x0, xt - x0, a_s)),
                             "You take the difference of x_t and the estimate for the noise. Both have weights in x_t: "
                             "undo them."),
-    "clipped estimate": (lambda xt, x0, t, s, alpha_bar, z: ddim_step.solution(xt, x0.clamp(-1, 1), t, s, alpha_bar, z),
+    "clipped estimate": (lambda xt, x0, t, s, alpha_bar: ddim_step.solution(xt, x0.clamp(-1, 1), t, s, alpha_bar),
                          "You clip the estimate. The sampling loop decides about that; the step takes it as it is."),
     "clipped, old noise": (jump(lambda xt, x0, e, a_t, a_s: mixed(x0.clamp(-1, 1), e, a_s)),
                            "You clip the estimate after finding the noise, so the two no longer make up x_t. The "

@@ -158,6 +158,14 @@ def test_alpha_bar_will_do_for_a_schedule_and_a_closure_for_a_network():
     assert found.wrong == [] and found["overfits one batch"].ok is None
 
 
+def test_a_diagnosis_is_iterated_by_rows_and_asked_by_name():
+    found = diagnose(GOOD(), "images", SCHEDULE)
+    assert list(found) == found.rows and len(found.rows) == 1
+    assert "what was handed over" in found and "samples" not in found
+    with pytest.raises(KeyError, match="'samples'; there are what was handed over"):
+        found["samples"]
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (lambda x: x / 2 + 0.5, "from 0 up to about 1"), (lambda x: 127.5 * x + 127.5, "beyond 1"),
     (lambda x: x / 10, "only a part"), (lambda x: x / 0 * 0, "not finite"), (lambda x: 0.99 * x, "inside")])

@@ -266,124 +266,124 @@ def _(t, s, alpha_bar):
 # ----------------------------------------------------------------------------------------------------------- ddim_step
 
 @right("ddim_step", "eps and back")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @right("ddim_step", "ratio form")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     r = ((1 - b) / (1 - a)).sqrt()
     return r * xt + (b.sqrt() - r * a.sqrt()) * x0
 
 @right("ddim_step", "python floats")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = float(alpha_bar[t]), float(alpha_bar[s])
     return b**0.5 * x0 + (1 - b) ** 0.5 * (xt - a**0.5 * x0) / (1 - a) ** 0.5
 
 @right("ddim_step", "numpy")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar.numpy()[[t, s]]
     X, Y = xt.numpy(), x0.numpy()
     return torch.from_numpy(np.sqrt(b) * Y + np.sqrt(1 - b) * (X - np.sqrt(a) * Y) / np.sqrt(1 - a))
 
 @right("ddim_step", "Euler in x / sqrt(ab), s = 0 included")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t].double(), alpha_bar[s].double()
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     sig = lambda q: ((1 - q) / q).sqrt()
     return b.sqrt() * (xt / a.sqrt() + (sig(b) - sig(a)) * eps)
 
 @wrong("ddim_step", "keeps the old eps after clipping x0", "clipped, old noise")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     x0 = x0.clamp(-1, 1)
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @wrong("ddim_step", "clips x0 first", "clipped estimate")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     x0 = x0.clamp(-1, 1)
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @wrong("ddim_step", "clips the result", "clipped")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return (b.sqrt() * x0 + (1 - b).sqrt() * eps).clamp(-1, 1)
 
 @wrong("ddim_step", "fresh noise", "own noise")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     b = alpha_bar[s]
     return b.sqrt() * x0 + (1 - b).sqrt() * torch.randn_like(xt)
 
 @wrong("ddim_step", "xt as the noise", "x_t as noise")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     b = alpha_bar[s]
     return b.sqrt() * x0 + (1 - b).sqrt() * xt
 
 @wrong("ddim_step", "eps without dividing", "not divided")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = xt - a.sqrt() * x0
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @wrong("ddim_step", "eps = xt - x0", "difference as noise")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     b = alpha_bar[s]
     return b.sqrt() * x0 + (1 - b).sqrt() * (xt - x0)
 
 @wrong("ddim_step", "no roots", "no roots at all")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a * x0) / (1 - a)
     return b * x0 + (1 - b) * eps
 
 @wrong("ddim_step", "alpha_bar[t] in the second part", "noise of t")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - a).sqrt() * eps
 
 @wrong("ddim_step", "s ignored: t - 1", "only one step")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[t - 1]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @wrong("ddim_step", "t and s swapped", "times exchanged")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     b, a = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).clamp(min=1e-06).sqrt()
     return b.sqrt() * x0 + (1 - b).sqrt() * eps
 
 @wrong("ddim_step", "DDPM mean without noise", "DDPM's mean")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     return _mean(xt, x0, alpha_bar[t], alpha_bar[s])
 
 @wrong("ddim_step", "DDIM with sigma of eta=1 subtracted, no noise", "DDPM's mean")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     sig2 = (1 - b) / (1 - a) * (1 - a / b)
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b - sig2).clamp(min=0).sqrt() * eps
 
 @wrong("ddim_step", "sigma without the root (eta = 1), fresh noise", "own noise")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     sig = (1 - b) / (1 - a) * (1 - a / b)
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b - sig**2).clamp(min=0).sqrt() * eps + sig * torch.randn_like(xt)
 
 @wrong("ddim_step", "returns x0", "estimate")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     return x0
 
 @wrong("ddim_step", "1 - sqrt(b)", "weights sum to 1")
-def _(xt, x0, t, s, alpha_bar, z):
+def _(xt, x0, t, s, alpha_bar):
     a, b = alpha_bar[t], alpha_bar[s]
     eps = (xt - a.sqrt() * x0) / (1 - a).sqrt()
     return b.sqrt() * x0 + (1 - b.sqrt()) * eps
