@@ -158,7 +158,8 @@ def floor(images, a, target, generator):
     It is that of the exact posterior mean when x_0 is one of them, all equally likely: a denoiser that has memorised
     every image and sees only x_t can do no better on them.  Estimated with one draw of noise for each image.
     """
-    x, losses = images.flatten(1).double(), []
+    x = images.flatten(1).double()
+    losses = []
     for weight in a.tolist():
         eps = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         xt = weight**0.5 * x + (1 - weight) ** 0.5 * eps
@@ -171,7 +172,9 @@ class Subject:
     """A network, and how it is called: on its own device, in pieces that fit a cache, without gradients."""
 
     def __init__(self, model, schedule, target):
-        self.model, self.schedule, self.target = model, schedule, target
+        self.model = model
+        self.schedule = schedule
+        self.target = target
         first = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
         self.device = first.device if first is not None else torch.device("cpu")
 
@@ -197,7 +200,8 @@ class Subject:
 
 def see_range(images, **_):
     """Whether the images lie in [-1, 1], on both sides of 0."""
-    name, expected = "range of the images", "from -1, black, to 1, white"
+    name = "range of the images"
+    expected = "from -1, black, to 1, white"
     low, high = images.min().item(), images.max().item()
     if not bool(torch.isfinite(images).all()):
         return Row(name, False, "numbers that are not finite", expected, "Look at how the files were read.")
@@ -211,10 +215,12 @@ def see_range(images, **_):
 
 def see_loss(subject, images, result, seed, **_):
     """Whether the loss at each t lies in its band: see ceiling() and floor()."""
-    name, expected = "loss at each t", "below what the best filter reaches (Wiener's), with some room"
+    name = "loss at each t"
+    expected = "below what the best filter reaches (Wiener's), with some room"
     if len(images) < 2:
         return Row(name, None, "two images or more are needed for the band", expected)
-    schedule, target = subject.schedule, subject.target
+    schedule = subject.schedule
+    target = subject.target
     times = sorted({max(1, round(share * schedule.T)) for share in TIMES})
     a = schedule.alpha_bar[times]
     few = handful(images)
@@ -237,8 +243,10 @@ def see_loss(subject, images, result, seed, **_):
 
 def see_time(subject, images, seed, **_):
     """Whether the answer changes with t."""
-    name, expected = "depends on t", "another t, another answer"
-    T, x0 = subject.schedule.T, some(images, 8)
+    name = "depends on t"
+    expected = "another t, another answer"
+    T = subject.schedule.T
+    x0 = some(images, 8)
     xt = subject.schedule.q_sample(x0, T // 2, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
     answers = [subject(xt, torch.full((len(xt),), max(1, T * k // 10))) for k in (1, 5, 9)]
     scale = answers[1].square().mean().sqrt()
@@ -251,13 +259,16 @@ def see_time(subject, images, seed, **_):
 
 def see_batch(subject, images, seed, **_):
     """Whether an image gets the same answer alone and in a batch."""
-    name, expected = "independent of the batch", "alone or in a batch, the same answer"
-    T, x0 = subject.schedule.T, some(images, 8)
+    name = "independent of the batch"
+    expected = "alone or in a batch, the same answer"
+    T = subject.schedule.T
+    x0 = some(images, 8)
     if len(x0) < 2:
         return Row(name, None, "two images or more are needed", expected)
     t = torch.linspace(max(1, T // 10), T, len(x0)).long()
     xt = subject.schedule.q_sample(x0, t, torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)))
-    together, alone = subject(xt, t)[-1:], subject(xt[-1:], t[-1:])
+    together = subject(xt, t)[-1:]
+    alone = subject(xt[-1:], t[-1:])
     if (together - alone).abs().max() <= 1e-3 * (1 + alone.abs().max()):
         return Row(name, True, "the same answer alone and in a batch", expected)
     return Row(name, False, "the answer depends on the place in the batch, or on the other images", expected,
@@ -266,8 +277,10 @@ def see_batch(subject, images, seed, **_):
 
 def see_one_batch(subject, images, seed, steps=40, **_):
     """Whether a copy of the network can overfit one batch."""
-    name, expected = "overfits one batch", f"half the loss, or less, after {steps} steps on one batch"
-    model, schedule = subject.model, subject.schedule
+    name = "overfits one batch"
+    expected = f"half the loss, or less, after {steps} steps on one batch"
+    model = subject.model
+    schedule = subject.schedule
     if not isinstance(model, torch.nn.Module):
         return Row(name, None, "only a network can be trained, and this is another function", expected)
     learner = copy.deepcopy(model).train()
@@ -275,7 +288,8 @@ def see_one_batch(subject, images, seed, steps=40, **_):
     t = torch.linspace(max(1, schedule.T // 10), schedule.T * 9 // 10, len(x0)).round().long()
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     xt, t, wanted = (v.to(subject.device) for v in (schedule.q_sample(x0, t, eps), t, subject.wanted(x0, t, eps)))
-    losses, weights = [], [p for p in learner.parameters() if p.requires_grad]
+    losses = []
+    weights = [p for p in learner.parameters() if p.requires_grad]
     look = ("No gradient reaches the weights, or too few of them: look for detach(), no_grad, frozen weights, an "
             "optimiser that holds those of another network.")
     with torch.enable_grad():
@@ -295,7 +309,8 @@ def see_one_batch(subject, images, seed, steps=40, **_):
 
 def see_average(subject, images, average, seed, **_):
     """Whether the running average is about as good as the raw weights."""
-    name, expected = "average and raw weights", "the running average is about as good as the raw weights, or better"
+    name = "average and raw weights"
+    expected = "the running average is about as good as the raw weights, or better"
     if average is None:
         return Row(name, None, "hand over average=", expected)
     other = Subject(getattr(average, "module", average), subject.schedule, subject.target)
@@ -322,7 +337,8 @@ def draws(loss, model, images, size, times, generator):
 
 def see_training(subject, images, loss, seed, **_):
     """Whether the author's own loss is no lower than any denoiser can get."""
-    name, expected = "loss in training", "no lower than any denoiser can get"
+    name = "loss in training"
+    expected = "no lower than any denoiser can get"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
     torch.manual_seed(seed)
@@ -340,7 +356,8 @@ def see_training(subject, images, loss, seed, **_):
 
 def see_steady(subject, images, loss, seed, **_):
     """Whether the loss of larger batches varies less, as it does where each image has its own time."""
-    name, expected = "steady across batches", "the loss of sixteen images varies a quarter as much as that of one"
+    name = "steady across batches"
+    expected = "the loss of sixteen images varies a quarter as much as that of one"
     if loss is None:
         return Row(name, None, "hand over loss=, as fit takes it", expected)
     torch.manual_seed(seed)
@@ -368,10 +385,12 @@ def see_samples(images, samples, **_):
                                   "there too little noise on the way, or a network that knows nothing?"),
         "samples: variety": (lambda x: x.std(0).mean(), 0.55, 1.4, "Do they resemble each other too much? A sampler "
                              "that draws too little noise drifts to a few typical images.")}
-    first, expected = "samples: range", ("inside [-1, 1] to the last pixel", "about as in the images")
+    first = "samples: range"
+    expected = ("inside [-1, 1] to the last pixel", "about as in the images")
     if samples is None:
         return [Row(name, None, "hand over samples=", expected[name != first]) for name in (first, *questions)]
-    samples, few = samples.detach().cpu().float(), some(images, 512)
+    samples = samples.detach().cpu().float()
+    few = some(images, 512)
     if samples.ndim != 4 or len(samples) < 2 or not bool(torch.isfinite(samples).all()):
         return [Row(first, False, "not two or more images (N, C, H, W) of finite numbers", expected[0])]
     inside = bool((samples.abs() > 1.01).float().mean() < 0.01)
@@ -386,7 +405,8 @@ def see_samples(images, samples, **_):
 
 def see_held_out(images, held_out, **_):
     """Whether held-out images are among the training images."""
-    name, expected = "held-out images", "none of them among the training images"
+    name = "held-out images"
+    expected = "none of them among the training images"
     if held_out is None:
         return Row(name, None, "hand over held_out=", expected)
     near, _ = closeness(some(held_out.detach().cpu().float(), 256), images)

@@ -24,6 +24,9 @@ from exercises.result import Result
 from exercises.sandbox import TimeUp, error_in_words, same, unchanged
 
 
+RAISES = "an error"                                            # in the place of a known mistake's answer
+
+
 class Draw:
     """Seeded inputs, rounded to two decimals so that a counter-example can show them exactly."""
 
@@ -49,15 +52,24 @@ class Exercise:
     """
 
     def __init__(self, solution, section, example, inputs, *, noise, read, entries, examine, for_example):
-        self.solution, self.section, self.example, self.inputs = solution, section, example, inputs
-        self.noise, self.read, self.entries, self.examine, self.for_example = noise, read, entries, examine, for_example
+        self.solution = solution
+        self.section = section
+        self.example = example
+        self.inputs = inputs
+        self.noise = noise
+        self.read = read
+        self.entries = entries
+        self.examine = examine
+        self.for_example = for_example
         self.name = solution.__name__
         self.module = solution.__module__
         self.notebook = self.module.rpartition(".")[2][2:4]    # "02", of exercises.nb02_forward_noising
         self.file = self.module.rpartition(".")[2][2:] + ".ipynb"
         self.prompt = inspect.getdoc(solution)
         self.arguments = list(inspect.signature(solution).parameters)
-        self.mistakes, self.accepted, self.known = {}, {}, None
+        self.mistakes = {}
+        self.accepted = {}
+        self.known = None
         self.__doc__ = f"{self.prompt}\n\nNotebook {self.notebook}, “{section}”: check.{self.name}(your_function)"
 
     def __repr__(self):
@@ -100,6 +112,13 @@ class Exercise:
         torch.manual_seed(seed)
         return self.seen(function(*case), case)
 
+    def ask_wrong(self, function, case):
+        """The same of a known mistake, which may raise an error on some inputs, as learners' functions do."""
+        try:
+            return self.ask(function, case)
+        except RuntimeError:                                   # torch's: shapes that do not fit
+            return RAISES
+
     def seen(self, answer, case):
         """An answer as it is compared: itself, what read makes of it, or the word of examine."""
         look = self.examine or self.read
@@ -110,7 +129,7 @@ class Exercise:
         if self.known is None:
             with unchanged():
                 cases = [tuple(self.example), *self.inputs(Draw(zlib.crc32(self.name.encode())))]
-                others = {name: [self.ask(function, case) for case in cases]
+                others = {name: [self.ask_wrong(function, case) for case in cases]
                           for name, (function, _) in (self.accepted | self.mistakes).items()}
                 self.known = cases, [self.ask(self.solution, case) for case in cases], others
         return self.known
@@ -138,7 +157,8 @@ class Exercise:
             return stopped
         if self.examine:
             return self.examined(function, answers, remarks)
-        solutions, pairs = self.prepared()[1], []
+        solutions = self.prepared()[1]
+        pairs = []
         for answer, solution in zip(answers, solutions):
             x, odd = numbers(answer, solution, gradients=self.read is not None)
             pairs.append(x)
@@ -187,11 +207,12 @@ class Exercise:
 
     def run_all(self, function):
         """(answers, remarks, None) of all cases, or (…, …, a Result) where there is nothing to be compared."""
-        answers, remarks = [], []
+        answers = []
+        remarks = []
         for case in self.prepared()[0]:
             answer, stopped, touched = self.run(function, case)
             if stopped:
-                return answers, remarks, stopped
+                return answers, remarks, self.named_so_far(function, answers) or stopped
             if touched and not remarks:
                 remarks.append("your function changes its arguments in place, which whoever calls it may still need")
             answers.append(answer)
@@ -202,6 +223,20 @@ class Exercise:
             return answers, remarks, self.found(False, "For some arguments your function returns nothing: one of its "
                                                        "branches lacks a return.", function)
         return answers, remarks, None
+
+    def named_so_far(self, function, answers):
+        """The Result of a known mistake that gives the same numbers up to here, and then raises an error; or None."""
+        _, solutions, others = self.prepared()
+        if self.examine or not answers or any(answer is None for answer in answers):
+            return None
+        found = [numbers(answer, solution, True)[0] for answer, solution in zip(answers, solutions)]
+        for name, wrong in others.items():
+            until = next((i for i, y in enumerate(wrong) if y is RAISES), None)
+            if until != len(found):
+                continue
+            if all(x is not None and close(x, torch.as_tensor(y)) for x, y in zip(found, wrong)):
+                return self.found(False, self.mistakes[name][1], function, name)
+        return None
 
     def examined(self, function, answers, remarks):
         """The Result where examine has given a word for each case: the name of a mistake, or "right"."""
@@ -215,7 +250,7 @@ class Exercise:
     def compared(self, function, found, remarks):
         """The Result of comparing numbers with those of the solution and of the known mistakes."""
         cases, solutions, others = self.prepared()
-        agrees = lambda other: all(close(x, torch.as_tensor(y)) for x, y in zip(found, other))
+        agrees = lambda other: all(y is not RAISES and close(x, torch.as_tensor(y)) for x, y in zip(found, other))
         but = "; ".join(remarks)
         also = f" Besides, {but}." if but else ""
         name = next((name for name, other in {"": solutions, **others}.items() if agrees(other)), None)
@@ -244,7 +279,8 @@ class Exercise:
         cases, solutions, _ = self.prepared()
         expected = [torch.as_tensor(y) for y in solutions]
         i = min((i for i, (x, y) in enumerate(zip(found, expected)) if not close(x, y)), key=lambda i: size(cases[i]))
-        x, y = found[i], expected[i]
+        x = found[i]
+        y = expected[i]
         if self.draws(function, cases[i], x, solutions[i]):
             given = " and ".join(f"`{name}`" for name in self.noise)
             use = f"Use the {given} that you are given." if given else "Nothing is to be drawn here."

@@ -253,13 +253,13 @@ dice.mistakes = {
 
 @exercise("The network: down, up, across",
           example=(torch.tensor([[[[1., 2]]]]), torch.tensor([[[[5., 6, 7, 8], [5, 6, 7, 8]]]])),
-          inputs=lambda draw: [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 2, 4, 4))])
+          inputs=lambda draw: [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 3, 4, 4))])
 def skip_join(x, skip):
     r"""Join a skip connection on the way up: double the height and width of `x`, each pixel becoming four equal ones,
     and append the channels of `skip` to those of `x`.
 
-    - `x`: features (B, C, H, W)
-    - `skip`: features of the same level on the way down, (B, D, 2H, 2W)
+    - `x`: feature maps (B, C, H, W)
+    - `skip`: feature maps of the same level on the way down, (B, D, 2H, 2W)
 
     Return (B, C + D, 2H, 2W), the channels of `x` first."""
     enlarged = F.interpolate(x, scale_factor=2)                # (B, C, 2H, 2W): each pixel four times
@@ -320,6 +320,8 @@ skip_join.mistakes = {
                    "You take every second pixel of the skip, and lose the fine detail it was kept for. Enlarge x "
                    "instead."),
     "alternating": (alternating, "The channels of the two take turns here. All those of x come first."),
+    "cropped": (lambda x, skip: torch.cat([double(x), skip[:, :x.shape[1]]], 1),
+                "You keep only as many channels of the skip as x has. None of them should be lost."),
     "skip lost": (lambda x, skip: double(x), "You enlarge x, and the skip is lost. Append its channels."),
     "x lost": (lambda x, skip: skip, "You return the skip alone. Enlarge x and append the channels of the skip."),
 }

@@ -102,7 +102,8 @@ class TinyNetwork(nn.Module):
 
     def __init__(self, weight, of_time):
         super().__init__()
-        self.weight, self.of_time = nn.Parameter(torch.tensor(weight)), of_time
+        self.weight = nn.Parameter(torch.tensor(weight))
+        self.of_time = of_time
 
     def forward(self, x, t):
         t = torch.as_tensor(t).reshape(-1, 1, 1, 1)

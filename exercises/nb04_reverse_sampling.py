@@ -11,11 +11,6 @@ def steps_down(draw):
     return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), t, s, ALPHA_BAR, draw(2, 2, 2, 3)) for t, s in times]
 
 
-def steps_without_noise(draw):
-    """The same inputs for a step that draws nothing: (xt, x0, t, s, alpha_bar)."""
-    return [case[:-1] for case in steps_down(draw)]
-
-
 @exercise("One step of DDPM", noise=["z"], inputs=steps_down,
           example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND, row(1, 0)))
 def ddpm_step(xt, x0, t, s, alpha_bar, z):
@@ -67,7 +62,9 @@ def with_std(formula):
 def with_alpha(formula):
     """A wrong ddpm_step that takes formula(t, s, alpha_bar) for alpha, both in the mean and in the noise."""
     def step(xt, x0, t, s, alpha_bar, z):
-        a_t, a_s, alpha = alpha_bar[t], alpha_bar[s], formula(t, s, alpha_bar)
+        a_t = alpha_bar[t]
+        a_s = alpha_bar[s]
+        alpha = formula(t, s, alpha_bar)
         return posterior_mean(xt, x0, a_t, a_s, alpha) + posterior_std(a_t, a_s, alpha) * z
     return step
 
@@ -236,8 +233,8 @@ last_step.mistakes = {
 }
 
 
-@exercise("DDIM: the same network, no fresh noise", inputs=steps_without_noise,
-          example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND))
+@exercise("DDIM: the same network, no fresh noise", example=(row(1, -0.5), row(0.5, -1), 2, 1, ROUND),
+          inputs=lambda draw: [case[:5] for case in steps_down(draw)])
 def ddim_step(xt, x0, t, s, alpha_bar):
     r"""Compute one deterministic step of DDIM (with η = 0) from $x_t$ to $x_s$, for any s < t: find the noise that,
     with the estimate $\hat x_0$, makes up $x_t$, and put the two together again for s,
@@ -274,11 +271,9 @@ def exchanged(xt, x0, t, s, alpha_bar):
     return mixed(x0, (xt - a_s**0.5 * x0) / (1 - a_s).clamp(min=1e-6)**0.5, a_t)
 
 
-def ddpm_mean(xt, x0, t, s, alpha_bar):
-    """Wrong: the step of eta = 1 without its noise."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
-    sigma = variance(a_t, a_s)**0.5
-    return a_s**0.5 * x0 + (1 - a_s - sigma**2).clamp(min=0)**0.5 * implied_noise(xt, x0, a_t)
+def posterior_mean_alone(xt, x0, t, s, alpha_bar):
+    """Wrong: the mean of the DDPM step."""
+    return posterior_mean(xt, x0, alpha_bar[t], alpha_bar[s], alpha_bar[t] / alpha_bar[s])
 
 
 ddim_step.mistakes = {
@@ -303,7 +298,7 @@ ddim_step.mistakes = {
              "The noise has the wrong sign: it is put back in, not subtracted a second time."),
     "estimate": (jump(lambda xt, x0, e, a_t, a_s: x0),
                  "This is the estimate: one jump to the end. Go only as far as s."),
-    "DDPM's mean": (ddpm_mean,
+    "DDPM's mean": (posterior_mean_alone,
                     "This is the mean of the DDPM step. Without the noise that DDPM adds, its images lack contrast; "
                     "DDIM keeps all of the noise that belongs to s."),
     "only one step": (lambda xt, x0, t, s, alpha_bar: ddim_step.solution(xt, x0, t, t - 1, alpha_bar),
@@ -381,7 +376,8 @@ class Denoiser:
     """A denoiser to be called as denoise(noisy, t), whose answer depends on both."""
 
     def __init__(self, image, of_time):
-        self.image, self.of_time = image, of_time
+        self.image = image
+        self.of_time = of_time
 
     def __call__(self, noisy, t):
         t = torch.as_tensor(t).reshape(-1, *[1] * (noisy.ndim - 1))

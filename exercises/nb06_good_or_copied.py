@@ -27,7 +27,8 @@ def kid(a, b):
         return (x @ y.T / x.shape[1] + 1) ** 3                 # (N, M): one number for each pair
 
     def within(x):
-        k, n = kernel(x, x), len(x)
+        k = kernel(x, x)
+        n = len(x)
         return (k.sum() - k.trace()) / (n * (n - 1))           # never an image with itself
 
     return (within(a) + within(b) - 2 * kernel(a, b).mean()).item()
@@ -53,7 +54,8 @@ def mmd(kernel=cubic, within=different, cross=2.0):
 
 def without_cross_diagonal(a, b):
     """Wrong: pairs of equal place are left out across the sets, too."""
-    k, n = cubic(a, b), min(len(a), len(b))
+    k = cubic(a, b)
+    n = min(len(a), len(b))
     within = different(cubic(a, a)) + different(cubic(b, b))
     return (within - 2 * (k.sum() - k[:n, :n].trace()) / (k.numel() - n)).item()
 

@@ -300,7 +300,8 @@ class Witness(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.weight, self.seen = nn.Parameter(torch.tensor(0.5)), []
+        self.weight = nn.Parameter(torch.tensor(0.5))
+        self.seen = []
 
     def forward(self, xt, t):
         t = torch.as_tensor(t)
@@ -378,7 +379,8 @@ def testimony(bug):
         model, schedule, _ = case
         if not model.seen:
             return "never called"
-        xt, t = torch.cat([x for x, _ in model.seen]), torch.cat([t for _, t in model.seen])
+        xt = torch.cat([x for x, _ in model.seen])
+        t = torch.cat([t for _, t in model.seen])
         found = of_the_calls(xt, t, schedule.T) or of_the_number(loss, model, xt, t)
         return "the bug" if found == bug else found
     return examine
@@ -516,7 +518,8 @@ def times(model, schedule, x0):
     return F.mse_loss(model(xt, t), x0)
 
 
-loss.mistakes, times.mistakes = wrong_losses("clean input"), wrong_losses("one time")
+loss.mistakes = wrong_losses("clean input")
+times.mistakes = wrong_losses("one time")
 OTHER_EMBEDDINGS = {
     "one time": (lambda t, dim: embedding.solution(t[:1].expand(len(t)), dim),
                  "All rows are those of the first time. Each time has its own."),

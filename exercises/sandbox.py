@@ -22,8 +22,11 @@ class TimeUp(BaseException):
 @contextmanager
 def unchanged():
     """Random states and torch's settings are as before when it is left; inside, new tensors are float32, on the CPU."""
-    dtype, device, threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
-    grad, exact = torch.is_grad_enabled(), torch.get_deterministic_debug_mode()
+    dtype = torch.get_default_dtype()
+    device = torch.get_default_device()
+    threads = torch.get_num_threads()
+    grad = torch.is_grad_enabled()
+    exact = torch.get_deterministic_debug_mode()
     try:
         with random_states_kept(), warnings.catch_warnings(), np.errstate(), torch.device("cpu"):
             torch.set_default_dtype(torch.float32)
@@ -46,7 +49,9 @@ def limited(function, args):
     the main one, and on Windows, every line asks for the time instead.  No thread is started, so none is left behind.
     """
     alarm = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    here, over, end = sys._getframe(), [False], time.monotonic() + LIMIT
+    here = sys._getframe()
+    over = [False]
+    end = time.monotonic() + LIMIT
 
     def ring(number, frame):
         if not over[0] and frame is not here:                  # only while the learner's code, or call() below, runs
@@ -89,7 +94,9 @@ def same(a, b):
 def error_in_words(error, function):
     """An error as a sentence: its type, its message, and the learner's line that raised it, where it can be found."""
     try:
-        message, line, trace = str(error).split("\n")[0], "", error.__traceback__
+        message = str(error).split("\n")[0]
+        line = ""
+        trace = error.__traceback__
         file = getattr(getattr(function, "__code__", None), "co_filename", None)
         while trace:
             if trace.tb_frame.f_code.co_filename == file:

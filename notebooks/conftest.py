@@ -10,9 +10,6 @@ os.environ["COURSE_CHECKPOINTS"] = FOLDER.name
 TRAINING = os.environ.pop("COURSE_TRAINING", "0.2")         # the part of each training that is run, helpers/train.py
 SLOW_FIRST = ["03_training"]
 
-if "PYTEST_XDIST_WORKER" in os.environ:                        # kernels inherit it: one thread for each worker
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item):
@@ -23,6 +20,7 @@ def pytest_runtest_setup(item):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COURSE_CHECKPOINTS", str(Path(FOLDER.name) / item.path.stem))
         patch.setenv("COURSE_TRAINING", TRAINING)
+        patch.setenv("OMP_NUM_THREADS", "1")                   # the same on idle and on busy machines, and for workers
         return (yield)
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from exercises import check, comparison, sandbox
 from exercises.check import EXERCISES
 from exercises.common import known
+from exercises.exercise import RAISES
 from exercises.result import WORDS, Result
 from helpers import metrics, samplers, unet
 from helpers.schedule import Schedule, cosine_beta
@@ -454,17 +455,23 @@ def test_a_mistake_gets_its_own_hint(name, mistake):
     assert (result.ok, result.mistake) == (False, mistake) and result.hint.startswith(hint)
 
 
+def apart(x, y):
+    """The largest difference of two answers, one of which may have raised an error."""
+    if x is None or y is None:
+        return 0.0 if x is y else math.inf
+    return math.inf if x.shape != y.shape else (x - y).abs().nan_to_num(nan=math.inf, posinf=math.inf).max()
+
+
 @pytest.mark.parametrize("name", [name for name, exercise in EXERCISES.items() if not exercise.examine])
 def test_solution_and_mistakes_lie_well_apart(name):
     _, right, wrongs = EXERCISES[name].prepared()
     answers = [right, *wrongs.values()]
     assert all(torch.as_tensor(x).isfinite().all() for x in right)
-    tensors = [[torch.as_tensor(x).double() for x in answer] for answer in answers]
+    tensors = [[None if x is RAISES else torch.as_tensor(x).double() for x in answer] for answer in answers]
     names = ["the solution", *wrongs]
     for i, a in enumerate(tensors):
         for j, b in enumerate(tensors[:i]):
-            gap = max(math.inf if x.shape != y.shape else (x - y).abs().nan_to_num(nan=math.inf, posinf=math.inf).max()
-                      for x, y in zip(a, b))
+            gap = max(apart(x, y) for x, y in zip(a, b))
             assert gap > 3e-3, f"{names[i]} and {names[j]} give nearly the same numbers"
 
 
@@ -483,6 +490,13 @@ def test_a_hint_is_given_only_where_it_holds_on_all_inputs():
     once = lambda x0, *rest: (no_roots if len(x0) == 4 else check.q_sample.solution)(x0, *rest)
     result = check.q_sample(once)
     assert result.ok is False and result.mistake is None and result.example
+
+
+def test_a_mistake_that_raises_on_later_inputs_is_named_too():
+    result = check.skip_join(lambda x, skip: F.interpolate(x, scale_factor=2).add(skip))
+    assert result.mistake == "added"
+    error = check.skip_join(lambda x, skip: x + skip)
+    assert error.ok is False and error.mistake is None and "RuntimeError" in error.hint
 
 
 FROM_HELPERS = {

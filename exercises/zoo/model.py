@@ -29,14 +29,17 @@ class Net(nn.Module):
 
     def __init__(self, embedding=time_embedding, width=192):
         super().__init__()
-        self.embedding, self.first, self.last = embedding, nn.Linear(64, width), nn.Linear(width, 64)
+        self.embedding = embedding
+        self.first = nn.Linear(64, width)
+        self.last = nn.Linear(width, 64)
         self.keep = nn.Linear(32, 1)                           # how much of x_t is left as it is
         self.time = nn.ModuleList(nn.Linear(32, width) for _ in range(2))
         self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
                                                   nn.Linear(width, width)) for _ in range(2))
 
     def forward(self, x, t):
-        h, emb = self.first(x.flatten(1)), self.embedding(t, 32)
+        h = self.first(x.flatten(1))
+        emb = self.embedding(t, 32)
         for time, block in zip(self.time, self.blocks):
             h = h + block(h + time(emb))
         return self.keep(emb)[:, :, None, None] * x + self.last(F.silu(h)).view_as(x)
@@ -60,7 +63,8 @@ def follow(average, model, decay=0.99):
 def train(images, loss=sound_loss, embedding=time_embedding, follow=follow, steps=1200, seed=0):
     """A small network trained from scratch: (network, its running average, the loss of each step)."""
     torch.manual_seed(seed)
-    model, losses = Net(embedding), []
+    model = Net(embedding)
+    losses = []
     average = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, fused=True)
     for step in range(steps):
@@ -78,7 +82,8 @@ def train(images, loss=sound_loss, embedding=time_embedding, follow=follow, step
 def draw(model, step=ddpm_step.solution, n=32, steps=200, seed=1):
     """Samples of a model in so many equal steps: (n, 1, 8, 8)."""
     torch.manual_seed(seed)
-    x, times = torch.randn(n, 1, 8, 8), SCHEDULE.timesteps(steps, even=True)
+    x = torch.randn(n, 1, 8, 8)
+    times = SCHEDULE.timesteps(steps, even=True)
     alpha_bar = SCHEDULE.alpha_bar.float()
     for t, s in zip(times, times[1:]):
         x0 = model(x, torch.full((n,), t)).clamp(-1, 1)
