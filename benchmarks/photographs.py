@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.common import at_least, at_most, draw, interval, note, verdict
 from helpers import env, plot
-from helpers import run as training
+from tools.models import train as training
 from helpers.data import load_images, windows
 from helpers.splits import split
 from helpers.features import FeatureNet, features, find_craters

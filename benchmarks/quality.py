@@ -10,7 +10,8 @@ import torch
 from benchmarks import peers
 from benchmarks.common import (SHIPPED, at_least, at_most, comparable, draw, interval, noise, note, read, sha256,
                                timed, unjudged, verdict)
-from helpers import plot, run, scenes
+from helpers import plot, scenes
+from tools.models import train
 from helpers.samplers import ddim_step, ddpm_step, dpmpp_2m_step
 from helpers.checkpoints import load_sampler, load_weights
 from helpers.unet import UNet
@@ -34,7 +35,7 @@ def ours(seconds, moments):
     silent = io.StringIO()                                     # no progress bar
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(silent), redirect_stderr(silent):
         path = Path(folder) / "ours.safetensors"
-        run.main(["--minutes", str(seconds / 60), "--snapshots", str(moments), "--out", str(path)])
+        train.main(["--minutes", str(seconds / 60), "--snapshots", str(moments), "--out", str(path)])
         kept = [(seconds / 2 ** (moments - k), path.with_stem(f"ours-{k + 1}")) for k in range(moments)]
         moments = [(moment, *load_sampler(file)[:2]) for moment, file in [*kept, (seconds, path)]]
         model, about = load_weights(path, UNet)
@@ -61,7 +62,7 @@ def theirs(make, pictures, seconds, moments=()):
 
 def all_trained(seconds, with_peers, moments):
     """{key: Contestant}, trained one after the other on the same pictures."""
-    o = run.options([])
+    o = train.options([])
     note(f"ours: {seconds:g} s of training, and a run of its own of {seconds / 20:g} s")
     found = {"ours": ours(seconds, moments), "short": ours(seconds / 20, moments=0)}
     found["short"].facts["name"] = "ours, a twentieth of the time"

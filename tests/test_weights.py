@@ -25,8 +25,8 @@ NETWORKS = {                                                   # what must be th
                     ("craters", 1, 0, 32)),
     "ground64": ("ground", 1, 0, 64), "cells64": ("cells", 2, 0, 64),
     "heads64": ("heads", 1, 2, 64), "digits32": ("digits", 1, 10, 32)}
-FILES = sorted({*NETWORKS, "feature_net"} | {path.stem for path in env.WEIGHTS.glob("*.safetensors")})
-MAKING = [name for name in FILES if name != "feature_net"]
+FILES = sorted({*NETWORKS, "features"} | {path.stem for path in env.WEIGHTS.glob("*.safetensors")})
+MAKING = [name for name in FILES if name != "features"]
 
 
 def card(name):
@@ -65,7 +65,7 @@ def test_the_file_is_the_one_on_the_card(name):
     hold_together(path, card(name))
     assert path.stat().st_size <= 5_000_000
     assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
-    model, _ = load_weights(path, FeatureNet if name == "feature_net" else UNet)
+    model, _ = load_weights(path, FeatureNet if name == "features" else UNet)
     assert sum(p.numel() for p in model.parameters()) == card(name)["parameters"]
     assert all(p.isfinite().all() for p in model.state_dict().values())
 
@@ -116,7 +116,7 @@ def test_the_moments_of_a_training_are_ever_better():
 
 
 def test_the_judge_reads_rightly():
-    reads = card("feature_net")["reads"]
+    reads = card("features")["reads"]
     for kind, correlation, radius, light in (("craters", 0.9, 0.1, 5), ("ground", 0.8, 0.1, 10)):
         assert reads[kind]["correlation of counts"] > correlation
         assert reads[kind]["median error of the radius"] < radius
@@ -204,7 +204,7 @@ def read(folder):
 def test_a_card_stays_as_long_as_its_file_does(folder, capsys):
     cards.main(["--folder", str(folder)])
     first = read(folder)
-    assert list(first) == ["craters16.safetensors", "heads16.safetensors", "features.safetensors"]
+    assert list(first) == ["craters16.safetensors", "features.safetensors", "heads16.safetensors"]
     assert "craters16" in (folder / "README.md").read_text(encoding="utf8")
     assert capsys.readouterr().out.count("measured") == 3
 
