@@ -45,8 +45,8 @@ test-browser: .venv/.test .venv/.lab .venv/.browser .venv/.site .venv-colab/.rea
 	$(BIN)/python -m tools.authoring.site
 	COURSE_SITE=build/site COURSE_BROWSER="$(or $(PAGES),usual)" COURSE_WHOLE="$(WHOLE)" $(BIN)/python -m pytest tests/browser
 
-bench: .venv/.bench  ## measure every claim beside its bar, three to five hours; QUICK=1: shorter; BAR=2: one
-	$(BIN)/python -m benchmarks.bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(BAR),--bar $(BAR))
+bench: .venv/.bench  ## measure every claim, three to five hours; QUICK=1: shorter; NAME=sampling only this
+	$(BIN)/python -m benchmarks.bench $(NAME) $(if $(filter-out 0,$(QUICK)),--quick)
 
 course: .venv/.test .venv/.site  ## run all notebooks; executed copies and HTML pages land in build/
 	$(BIN)/python -m tools.authoring.run build
@@ -88,9 +88,9 @@ few98turned := $(few) --examples 98 --turns
 few500 := $(few) --examples 500
 few8000 := $(few)
 FEW := few20 few98 few98turned few500 few8000
-NAME ?= craters64 ground64 cells64 heads64 digits32 $(FEW)
+SHIPPED := craters64 ground64 cells64 heads64 digits32 $(FEW)
 weights: .venv/.test  ## train the shipped weights anew; NAME=heads64 only these
-	$(foreach name,$(NAME),$(BIN)/python -m tools.models.train $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
+	$(foreach name,$(or $(NAME),$(SHIPPED)),$(BIN)/python -m tools.models.train $($(name)) $(TRAINING) --out data/weights/$(name).safetensors &&) true
 
 cards: .venv/.test  ## measure the shipped weights; write their checksums and data/weights/README.md
 	$(BIN)/python -m tools.models.cards

@@ -1,9 +1,8 @@
-"""What the bars share: how much is measured, the measure of samples, verdicts, and the machine they hold for."""
-import hashlib
+"""What the benchmarks share: how much is measured, checks, the measure of samples, the machine, and stored results."""
 import json
 import os
 import platform
-import time
+import uuid
 from dataclasses import asdict, dataclass
 from datetime import datetime, UTC
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +12,11 @@ import psutil
 import torch
 
 from helpers import env, scenes
+from helpers.checkpoints import load_weights
 from helpers.features import FeatureNet, features, find_craters, find_light
-from helpers.metrics import kid
+from helpers.metrics import interval, kid
 from helpers.samplers import dpmpp_2m_step, sample
 from helpers.schedule import BETAS, Schedule
-from helpers.checkpoints import load_weights
 from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
@@ -31,47 +30,46 @@ PACKAGES = ("torch", "torchvision", "accelerate", "diffusers", "denoising-diffus
 class Settings:
     """How much is measured; every result holds the settings that it was measured with."""
     quick: bool = False
-    real: int = 1024                              # rendered pictures that samples are compared with
-    # bar 1
-    seconds: float = 300                          # of training, for each network
+    real: int = 1024                              # rendered images that samples are compared with
+    seconds: float = 300                          # time_to_quality, gpu: of training, for each network
     samples: int = 256
     evaluations: int = 10                         # of each network for a sample, by the same sampler
     duel_samples: int = 512                       # against the small peer, which samples faster: more, and better ones
     duel_evaluations: int = 15
-    # bar 2
-    chain: int = 0                                # evaluations of the DDPM chain; 0: as many as there are noise levels
+    chain: int = 0                                # sampling: evaluations of the DDPM chain; 0: as many as noise levels
     chain_samples: int = 512                      # 256 leave an interval as wide as the margin
     sweep: tuple = (5, 8, 10, 15, 25, 50)         # evaluations of each sampler
-    # bars 3 to 5
-    rounds: int = 7
+    rounds: int = 7                               # use_of_the_machine, growth
     step_seconds: float = 8                       # of training in each round and launch
-    steps: int = 40                               # of training in each round of bar 4, at 32 pixels; fewer at more
+    steps: int = 40                               # growth: of training in each round, at 32 pixels; fewer at more
     launches: int = 3                             # of one process and of two, in turn; and for each peak of memory
-    memory_batches: tuple = (64, 192)             # pictures of 64×64 in a step; of other sizes as many pixels
-    # bar 6
-    pictures: int = 128                           # held out
+    memory_batches: tuple = (64, 192)             # images of 64×64 in a step; of other sizes as many pixels
+    images: int = 128                             # denoising: held-out images
     tuning: int = 32                              # of the training set, to tune the filters
 
 
-QUICK = dict(quick=True, seconds=60, evaluations=5, chain_samples=256, sweep=(), rounds=3, step_seconds=5, steps=20,
-             launches=1, memory_batches=(48, 112), pictures=32, tuning=12)
+QUICK = dict(quick=True, seconds=30, samples=64, evaluations=5, duel_samples=64, duel_evaluations=5, chain=128,
+             chain_samples=256, sweep=(), rounds=3, step_seconds=5, steps=20, launches=1, memory_batches=(48, 112),
+             images=32, tuning=12)
 
 
 def note(text):
-    """Say what is going on, at once."""
+    """Print at once what is being done."""
     print(f"   {text}", flush=True)
 
 
-# ---- verdicts
+# ---- checks
 
-def at_most(what, value, bar, **more):
-    """A check: passed where value is at most the bar, missed where it is more or not a number (None)."""
-    return dict(what=what, value=value, sense="at most", bar=bar, passed=value is not None and value <= bar, **more)
+def at_most(what, value, threshold, **more):
+    """A check: passed where value is at most the threshold, missed where it is more or missing (None)."""
+    passed = value is not None and value <= threshold
+    return dict(what=what, value=value, sense="at most", threshold=threshold, passed=passed, **more)
 
 
-def at_least(what, value, bar, **more):
-    """A check: passed where value is at least the bar, missed where it is less or not a number (None)."""
-    return dict(what=what, value=value, sense="at least", bar=bar, passed=value is not None and value >= bar, **more)
+def at_least(what, value, threshold, **more):
+    """A check: passed where value is at least the threshold, missed where it is less or missing (None)."""
+    passed = value is not None and value >= threshold
+    return dict(what=what, value=value, sense="at least", threshold=threshold, passed=passed, **more)
 
 
 def unjudged(check, why):
@@ -85,37 +83,26 @@ def verdict(checks):
     return all(judged) if judged else None
 
 
+def between(resampled):
+    """The 95 % interval of resampled values, as a result holds it: [low, high]."""
+    return list(interval(None, resampled)[1:])
+
+
 # ---- the measure
-
-def interval(resampled):
-    """The 95 % interval of resampled values: [low, high]."""
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)   # a draw of few may hold but one picture: no value
-    return resampled.double().nanquantile(ends).tolist()
-
-
-def sha256(*parts):
-    """Of files (paths) and tensors."""
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part.read_bytes() if isinstance(part, Path) else part.detach().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
 
 class Measure:
     """How far images are from rendered ones: KID under FeatureNet's features, and numbers that a person understands.
 
     measure(images) -> {kid, interval, above, samples, real, craters, radius, light}; above the floor, that is, the
-    KID of a fresh set of as many rendered pictures as the reference holds: no model can be better.
+    KID of a fresh set of as many rendered images as the reference holds: no model can be better.
     """
 
     def __init__(self, real=1024):
-        path = env.WEIGHTS / "features.safetensors"
-        self.feature_net, _ = load_weights(path, FeatureNet)
-        pictures = scenes.craters(real, seed=REAL).images
-        self.fingerprint = sha256(path, pictures)              # equal: KIDs of different runs may be compared
-        self.real = features(self.feature_net, pictures)
+        self.feature_net, _ = load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)
+        images = scenes.craters(real, seed=REAL).images
+        self.real = features(self.feature_net, images)
         self.floor = 0.0
-        self.known = self(pictures) | {"kid": None, "interval": None, "above": None}
+        self.known = self(images) | {"kid": None, "interval": None, "above": None}
         self.fresh = self(scenes.craters(real, seed=FRESH).images)
         self.floor = self.fresh["kid"]
 
@@ -125,29 +112,29 @@ class Measure:
 
     def __call__(self, images, seen=None):
         """seen: what resampled(images) gave, where it is known."""
-        value, drawn = self.resampled(images) if seen is None else seen
+        value, drawn = seen or self.resampled(images)
         radii = torch.cat([r for _, r in find_craters(self.feature_net, images)])
         _, agreement = find_light(self.feature_net, images)
-        return dict(kid=value, interval=interval(drawn), above=value - self.floor, samples=len(images),
+        return dict(kid=value, interval=between(drawn), above=value - self.floor, samples=len(images),
                     real=len(self.real), craters=len(radii) / len(images),
                     radius=radii.median().item() if len(radii) else None, light=agreement.mean().item())
 
     def ratio(self, a, b):
         """Of two KIDs above the floor, each (value, resampled): (ratio, its 95 % interval, paired)."""
-        return ((a[0] - self.floor) / (b[0] - self.floor),
-                interval((a[1] - self.floor) / (b[1] - self.floor)))
+        return (a[0] - self.floor) / (b[0] - self.floor), between((a[1] - self.floor) / (b[1] - self.floor))
 
     def about(self):
         """The floor, as it stands in every result."""
-        return dict(floor=self.fresh, rendered=self.known, fingerprint=self.fingerprint)
+        return dict(floor=self.fresh, rendered=self.known)
 
 
 # ---- networks
 
 def recipe(o):
-    """The network, schedule and loss of tools.models.train under its options o, as run.main makes them."""
+    """(network, schedule, loss) of tools.models.train under its options o."""
     torch.manual_seed(o.seed)
-    schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(o.channels, o.channels, o.widths, o.patch)
+    schedule = Schedule(BETAS[o.schedule](o.T))
+    model = UNet(o.channels, o.channels, o.widths, o.patch)
     return model, schedule, lambda model, x0: diffusion_loss(model, schedule, x0, o.target)
 
 
@@ -159,7 +146,7 @@ def noise(count, size=64):
 def draw(x0_model, schedule, count, evaluations, step=dpmpp_2m_step, size=64, times=None):
     """count grey images, each from its own noise: (count, 1, size, size) in [-1, 1]."""
     torch.manual_seed(NOISE)                                   # of samplers that draw on the way
-    batches = noise(count, size).split(16)                       # what fits a cache is sampled fastest
+    batches = noise(count, size).split(16)                     # what fits a cache is sampled fastest
     return torch.cat([sample(x0_model, schedule, x, steps=evaluations, step=step, times=times) for x in batches])
 
 
@@ -189,20 +176,34 @@ def versions():
     return found
 
 
+def write_file(path, content):
+    """Write bytes or text, whole or not at all; what another process writes meanwhile is not mixed in."""
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_result(path, result):
+    """Write a result as JSON.  ValueError: a number that JSON does not have, as infinity."""
+    text = json.dumps(result, indent=1, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, text + "\n")
+
+
 def results_path(name, quick=False):
-    """Where a bar's result lies; a quick one lies beside it, so that it never replaces what it is compared with."""
+    """Where a result lies; a quick one lies beside it, so that it never replaces what it is compared with."""
     return RESULTS / f"{name}{'.quick' if quick else ''}.json"
 
 
 def write(result, settings, busy):
-    """Write one bar's result with machine, versions and date; give the path."""
+    """Write a result with machine, versions and date; give the path."""
     path = results_path(result["name"], settings.quick)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = result | dict(machine=machine(), versions=versions(), settings=asdict(settings), quick=settings.quick,
-                          cores_busy_before=busy, date=datetime.now(UTC).isoformat(timespec="seconds"))
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf8")
-    part.replace(path)
+    write_result(path, result | dict(
+        machine=machine(), versions=versions(), settings=asdict(settings), quick=settings.quick,
+        cores_busy_before=busy, date=datetime.now(UTC).isoformat(timespec="seconds")))
     return path
 
 
@@ -218,18 +219,4 @@ def fill(name, text, page=Path(__file__).parent / "README.md"):
     _, mark, after = rest.partition(f"<!-- /{name} -->\n")
     if not mark:
         raise ValueError(f"{page} has no place for {name}: put the lines <!-- {name} --> and <!-- /{name} --> into it.")
-    page.write_text(f"{before}<!-- {name} -->\n{text}<!-- /{name} -->\n{after}", encoding="utf8")
-
-
-def comparable(stored, packages=PACKAGES, clock=True):
-    """Whether a stored result may stand beside today's: the same packages and, where the clock counts, machine kind."""
-    if not stored or any(stored["versions"].get(p) != versions()[p] for p in packages):
-        return False
-    kind = lambda m: (m["processor"], m["cores"], m["threads"], m["gpu"])
-    return not clock or kind(stored["machine"]) == kind(machine())
-
-
-def timed(call):
-    """(what call() gives, seconds)."""
-    start = time.perf_counter()
-    return call(), time.perf_counter() - start
+    write_file(page, f"{before}<!-- {name} -->\n{text}<!-- /{name} -->\n{after}")

@@ -1,4 +1,4 @@
-"""What people use today, as its own pages set it up, trained on the same pictures and sampled by the same sampler.
+"""What people use today, as its own pages set it up, trained on the same images and sampled by the same sampler.
 
 Their t counts from 0 where ours counts from 1: their t = 0 is the first, slightly noisy level, our t = 1. So a peer's
 schedule is ours made of its own betas, and its network is asked about t - 1.
@@ -34,7 +34,7 @@ class Peer:
     clip: float = 1.0
 
     def frozen(self):
-        """The x0_model of this moment, untouched by further training."""
+        """Its x0_model as it is now, untouched by further training."""
         return self.asked(copy.deepcopy(self.best()).eval().requires_grad_(False))
 
 
@@ -93,17 +93,17 @@ def lucidrains(seed=0):
                 asked=lambda net: lambda xt, t: net.model_predictions(xt, t - 1).pred_x_start, batch=16)
 
 
-def train(peer, pictures, seconds, moments=(), seed=0):
+def train(peer, images, seconds, moments=(), seed=0):
     """Train for so many seconds of the clock: (steps, [(seconds passed, x0_model)]), the last when time was up.
 
-    moments: seconds at which the network of that moment is kept, too
+    moments: seconds after which a snapshot of the network is kept, too
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     peer.net.train()
     kept, steps, waiting, start = [], 0, sorted({*moments, seconds}), time.monotonic()
     while waiting:
-        loss = peer.loss(pictures[torch.randint(len(pictures), (peer.batch,), generator=generator)])
+        loss = peer.loss(images[torch.randint(len(images), (peer.batch,), generator=generator)])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(peer.net.parameters(), peer.clip)
         peer.optimizer.step()
@@ -117,15 +117,15 @@ def train(peer, pictures, seconds, moments=(), seed=0):
 
 
 @torch.no_grad()
-def draw_by_its_own(peer, x0_model, noise, evaluations):
+def draw_by_its_own(scheduler, x0_model, schedule, noise, evaluations):
     """Samples made of noise (N, 1, H, W) by diffusers' own DDIM scheduler, with its own choice of steps, in [-1, 1]."""
     from diffusers import DDIMScheduler
-    scheduler, drawn = DDIMScheduler.from_config(peer.scheduler.config), []
+    scheduler, drawn = DDIMScheduler.from_config(scheduler.config), []
     scheduler.set_timesteps(evaluations)
     for x in noise.split(64):
         for t in scheduler.timesteps:
             ours = torch.full((len(x),), t + 1)
-            eps_hat = peer.schedule.predict_eps(x, ours, x0_model(x, ours))
+            eps_hat = schedule.predict_eps(x, ours, x0_model(x, ours))
             x = scheduler.step(eps_hat, t, x).prev_sample
         drawn.append(x.clamp(-1, 1))
     return torch.cat(drawn)

@@ -95,7 +95,7 @@ class Schedule:
         """The t of each step, from start (default T) down to 0: at most start + 1 different integers.
 
         They are dense at both ends, as a cosine is: steps must be short where x_t is nearly all noise and where the
-        fine texture is decided (`make bench BAR=2` measures what it is worth).  even: all equally far apart.
+        fine texture is decided (`make bench NAME=sampling` measures what it is worth).  even: all equally far apart.
         """
         start = self.T if start is None else start
         if not 1 <= start <= self.T or steps < 1:

@@ -68,9 +68,9 @@ class Span:
         """The fraction that is behind after so many steps and seconds; the training stops at 1."""
         return step / self.steps if self.steps else elapsed / self.seconds
 
-    def rate(self, done, step, lr):
-        """The learning rate of a step: learning_rate, reached from a joint in a second rise (Ibrahim et al. 2024)."""
-        rate = learning_rate(done, step, lr)
+    def rate(self, done, step, lr, rule=learning_rate):
+        """The learning rate of a step by rule, reached from a joint in a second rise (Ibrahim et al. 2024)."""
+        rate = rule(done, step, lr)
         if self.joint is None:
             return rate
         begun, before, old = self.joint

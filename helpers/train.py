@@ -56,7 +56,7 @@ def ema_update(decay):
 
 
 def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-3, ema=0.999, seed=0,
-        checkpoint=None, save_every=20, about=None, watch=None, workers=0):
+        checkpoint=None, save_every=20, about=None, watch=None, workers=0, optimizer=Muon, rate=learning_rate):
     """Train model in place; return (its running average, the loss of each step).
 
     dataset: anything with len() and [i], for example a tensor (N, C, H, W); each batch is drawn with replacement
@@ -68,12 +68,13 @@ def fit(model, dataset, loss_fn, steps=None, minutes=None, batch_size=32, lr=1e-
     about: what else makes this run what it is (data, target, ...), a dictionary; a checkpoint made otherwise is refused
     watch: called after each step as watch(done, average, losses), done being the fraction of the run that is behind
     workers: processes that read the images; 0 where the dataset draws random numbers of its own
+    optimizer: another class, torch.optim.AdamW for instance;  rate: another function like span.learning_rate
     Step n draws everything from (seed, n), so a run that was stopped ends exactly where it would have ended. On a CPU,
     steps are computed with as many threads as torch has been set to, and minutes with as many as are fastest.
     ValueError: an empty dataset, no length, numbers that are none, a checkpoint made with other settings, in use, or
     trained for longer already.  OSError: no checkpoint can be written.  ArithmeticError: a loss that is not finite.
     """
-    settings = Settings(batch_size, lr, ema, seed, checkpoint, save_every, about or {}, workers)
+    settings = Settings(batch_size, lr, ema, seed, checkpoint, save_every, about or {}, workers, optimizer, rate)
     span = Span.of(steps, minutes, len(dataset), settings.batch_size)
     with random_states_kept(), threads_kept():
         run = set_up(model, dataset, loss_fn, settings, span.shortened())
@@ -97,6 +98,8 @@ class Settings:
     save_every: float
     about: dict
     workers: int
+    optimizer: type = Muon
+    rate: callable = learning_rate
 
     def __post_init__(self):
         for name in ("batch_size", "seed", "workers"):
@@ -161,7 +164,7 @@ def training_step(run, batch):
     """One step: the loss of a batch and its gradient; the weights move along it, and their average after them."""
     torch.manual_seed(run.seed("noise", run.step))               # not the images' numbers: t would follow them
     for group in run.optimizer.param_groups:
-        group["lr"] = run.span.rate(run.done, run.step, run.settings.lr)
+        group["lr"] = run.span.rate(run.done, run.step, run.settings.lr, run.settings.rate)
     with run.accelerator.autocast():
         loss = run.loss_fn(run.wrapped, batch)
     run.accelerator.backward(loss)
@@ -227,12 +230,15 @@ def set_up(model, dataset, loss_fn, settings, span):
         settings.batch_size = len(dataset)
         accelerator.print(f"Only {len(dataset)} examples: training with batches of {len(dataset)}.")
     net = model.to(accelerator.device, memory_format=torch.channels_last).train()
-    optimizer = Muon(net.parameters(), lr=settings.lr, fused=True)
+    optimizer = settings.optimizer(net.parameters(), lr=settings.lr, fused=True)
     average = RunningAverage(net, multi_avg_fn=ema_update(settings.ema), use_buffers=False)
     wrapped, optimizer = accelerator.prepare(net, optimizer)
     made_with = dict(batch_size=settings.batch_size, lr=settings.lr, ema=settings.ema, seed=settings.seed,
                      examples=len(dataset), processes=accelerator.num_processes,
                      architecture=getattr(model, "config", None)) | settings.about
+    for name in ("optimizer", "rate"):                         # named only where they are not the usual ones
+        if getattr(settings, name) is not getattr(Settings, name):
+            made_with[name] = getattr(settings, name).__name__
     numbers = [torch.get_num_threads()]                        # one and two threads differ in the last bits of a result
     if span.seconds and no_gpu and accelerator.num_processes == 1:
         numbers = worth_trying(most_threads())
@@ -319,8 +325,9 @@ def joined(run, planned):
         raise ValueError(f"{run.settings.checkpoint} is the state of a training after {trained}, which is past the "
                          f"{run.span} asked for: ask for more, or delete the file to start anew.")
     lr = run.settings.lr
-    rate = planned.rate(planned.done(run.step, run.elapsed), run.step, lr)
-    wanted = learning_rate(done, run.step, lr)
+    rule = run.settings.rate
+    rate = planned.rate(planned.done(run.step, run.elapsed), run.step, lr, rule)
+    wanted = rule(done, run.step, lr)
     run.accelerator.print(f"{run.settings.checkpoint} was planned for {planned} and is now, after {trained}, continued "
                           f"to {run.span}: within {RISE} steps at most the learning rate goes from {rate:.2g} to "
                           f"{wanted:.2g}, as in a training of that length, and then falls to zero.")

@@ -1,4 +1,4 @@
-"""What bar 7 of the benchmark measures with: windows, labels and the detector, on pictures whose truth is known."""
+"""What the benchmark photographs measures with: crops, labels, the detector, on images whose truth is known."""
 import nbformat
 import numpy as np
 import pytest

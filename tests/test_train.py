@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,6 +177,37 @@ def test_the_rate_that_the_optimizer_gets(monkeypatch):
     fit(Line(), pictures(), lambda model, x: model.weight.mean(), steps=400, lr=0.01)
     assert rates == [learning_rate(i / 400, i, 0.01) for i in range(400)]
     assert max(rates) > 0.008 and rates[-1] < 1e-6
+
+
+def constant(done, step, lr):
+    """A learning rate that neither rises nor falls."""
+    return lr
+
+
+def test_another_optimizer_and_another_rate():
+    """Those of torch, by hand, and no running average: the same weights."""
+    images = pictures(4)
+    _, average, losses = small(dataset=images, steps=5, optimizer=torch.optim.AdamW, rate=constant, ema=0)
+    torch.manual_seed(0)
+    net = UNet(channels=(8,), attend=False).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+    for step in range(5):
+        draw = torch.Generator().manual_seed(zlib.crc32(f"pictures 0 {step} 0".encode()))
+        batch = images[torch.randint(4, (4,), generator=draw)]
+        torch.manual_seed(zlib.crc32(f"noise 0 {step} 0".encode()))
+        loss = loss_fn(net, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert loss.item() == pytest.approx(losses[step], rel=1e-5)
+    assert all(torch.allclose(a.cpu(), b, atol=1e-6) for a, b in zip(average.parameters(), net.parameters()))
+
+
+def test_a_stopped_run_with_another_optimizer_and_rate_ends_the_same(tmp_path):
+    options = dict(optimizer=torch.optim.AdamW, rate=constant)
+    path = interrupted(tmp_path / "run.checkpoint", **options)
+    assert_same(small(path, **options), small(**options))
 
 
 @pytest.mark.parametrize("decay", [0.999, 0.5])
@@ -468,7 +500,9 @@ def test_checkpoint_holds_everything(tmp_path):
 @pytest.mark.parametrize("change, complaint", [
     (dict(lr=5e-4), "lr=0.001, not 0.0005"), (dict(batch_size=8), "batch_size=4, not 8"),
     (dict(seed=1), "seed=0, not 1"), (dict(ema=0.9), "ema=0.999, not 0.9"), (dict(channels=(16,)), "architecture={"),
-    (dict(dataset=pictures(21)), "examples=20, not 21"), (dict(about=dict(target="v")), "target=None, not 'v'")])
+    (dict(dataset=pictures(21)), "examples=20, not 21"),
+    (dict(optimizer=torch.optim.AdamW), "optimizer=None, not 'AdamW'"),
+    (dict(rate=constant), "rate=None, not 'constant'"), (dict(about=dict(target="v")), "target=None, not 'v'")])
 def test_checkpoint_of_other_settings_is_refused(change, complaint, tmp_path):
     path = interrupted(tmp_path / "run.checkpoint")
     before = path.read_bytes()
