@@ -202,7 +202,8 @@ def see_range(images, **_):
     """Whether the images lie in [-1, 1], on both sides of 0."""
     name = "range of the images"
     expected = "from -1, black, to 1, white"
-    low, high = images.min().item(), images.max().item()
+    low = images.min().item()
+    high = images.max().item()
     if not bool(torch.isfinite(images).all()):
         return Row(name, False, "numbers that are not finite", expected, "Look at how the files were read.")
     if low >= -1.01 and high <= 1.01 and low < -0.2 and high > 0.2:

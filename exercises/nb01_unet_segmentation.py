@@ -124,7 +124,8 @@ TRUE = torch.tensor([[[0., 1, 1, 1], [0, 1, 1, 0]], [[0, 1, 1, 0], [0, 0, 1, 0]]
 
 def areas(pred, target):
     """Of masks (B, H, W): overlap, area of pred, area of target, number of pixels, (B,) each."""
-    p, q = pred.flatten(1).float(), target.flatten(1).float()
+    p = pred.flatten(1).float()
+    q = target.flatten(1).float()
     return (p * q).sum(1), p.sum(1), q.sum(1), p.shape[1]
 
 
@@ -146,7 +147,8 @@ def iou(pred, target):
     - `pred`, `target`: masks (B, H, W), float tensors of zeros and ones
 
     Return one number for each image, (B,). Where both masks are empty, it is 1."""
-    p, q = pred.flatten(1), target.flatten(1)                  # (B, H * W)
+    p = pred.flatten(1)
+    q = target.flatten(1)                                      # (B, H * W)
     overlap = (p * q).sum(1)                                   # (B,)
     union = p.sum(1) + q.sum(1) - overlap                      # the overlap was counted twice
     return torch.where(union == 0, 1.0, overlap / union)
@@ -216,7 +218,8 @@ def dice(pred, target):
     - `target`: masks (B, H, W), float tensors of zeros and ones; no mask is empty
 
     Return one number for each image, (B,)."""
-    p, q = pred.flatten(1), target.flatten(1)                  # (B, H * W)
+    p = pred.flatten(1)
+    q = target.flatten(1)                                      # (B, H * W)
     return 2 * (p * q).sum(1) / (p.sum(1) + q.sum(1))          # (B,)
 
 

@@ -26,7 +26,8 @@ def ddpm_step(xt, x0, t, s, alpha_bar, z):
     - `z`: standard normal noise of the shape of `xt`
 
     Return $x_s$, (B, C, H, W)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s                                          # what is left from s to t
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     variance = (1 - a_s) / (1 - a_t) * (1 - alpha)             # 0 at s = 0
@@ -72,7 +73,8 @@ def with_alpha(formula):
 def with_single_alphas(xt, x0, t, s, alpha_bar, z):
     """Wrong: alpha of the single steps stands where alpha_bar belongs."""
     alphas = torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-    a_t, a_s = alphas[t], alphas[s]
+    a_t = alphas[t]
+    a_s = alphas[s]
     std = ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).abs()**0.5
     return posterior_mean(xt, x0, a_t, a_s, a_t / a_s) + std * z
 
@@ -180,7 +182,8 @@ def last_step(t, s, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return one number."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     return ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).sqrt().item()         # at s = 0 the first factor is 0
 
 
@@ -247,7 +250,8 @@ def ddim_step(xt, x0, t, s, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return $x_s$, (B, C, H, W)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     eps = (xt - a_t.sqrt() * x0) / (1 - a_t).sqrt()            # the noise that, with the estimate, makes up x_t
     return a_s.sqrt() * x0 + (1 - a_s).sqrt() * eps
 
@@ -260,14 +264,16 @@ def implied_noise(xt, x0, a_t):
 def jump(formula):
     """A wrong ddim_step from a formula of (xt, x0, eps, a_t, a_s)."""
     def step(xt, x0, t, s, alpha_bar):
-        a_t, a_s = alpha_bar[t], alpha_bar[s]
+        a_t = alpha_bar[t]
+        a_s = alpha_bar[s]
         return formula(xt, x0, implied_noise(xt, x0, a_t), a_t, a_s)
     return step
 
 
 def exchanged(xt, x0, t, s, alpha_bar):
     """Wrong: t and s have changed places."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     return mixed(x0, (xt - a_s**0.5 * x0) / (1 - a_s).clamp(min=1e-6)**0.5, a_t)
 
 

@@ -47,7 +47,8 @@ def different(k):
 def mmd(kernel=cubic, within=different, cross=2.0):
     """A wrong kid, by its parts."""
     def distance(a, b):
-        a, b = a.double(), b.double()
+        a = a.double()
+        b = b.double()
         return (within(kernel(a, a)) + within(kernel(b, b)) - cross * kernel(a, b).mean()).item()
     return distance
 

@@ -98,7 +98,8 @@ def slerp(a, b, u):
     - `u`: how far to go, a number from 0 (a) to 1 (b)
 
     Return the interpolated noises, (B, C, H, W)."""
-    x, y = a.flatten(1), b.flatten(1)                          # (B, C * H * W)
+    x = a.flatten(1)
+    y = b.flatten(1)                                           # (B, C * H * W)
     cos = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))     # (B,)
     w = cos.acos()[:, None, None, None]                        # (B, 1, 1, 1): each pair has its own angle
     return (torch.sin((1 - u) * w) * a + torch.sin(u * w) * b) / torch.sin(w)
@@ -201,7 +202,8 @@ def invert_step(xt, eps, t, u, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return $x_u$, (B, C, H, W)."""
-    a_t, a_u = alpha_bar[t], alpha_bar[u]
+    a_t = alpha_bar[t]
+    a_u = alpha_bar[u]
     x0 = (xt - (1 - a_t).sqrt() * eps) / a_t.sqrt()            # the clean image behind x_t
     return a_u.sqrt() * x0 + (1 - a_u).sqrt() * eps            # noised up to u, with the same noise
 
@@ -209,7 +211,8 @@ def invert_step(xt, eps, t, u, alpha_bar):
 def climb(formula):
     """A wrong invert_step from a formula of (xt, x0, eps, a_t, a_u)."""
     def step(xt, eps, t, u, alpha_bar):
-        a_t, a_u = alpha_bar[t], alpha_bar[u]
+        a_t = alpha_bar[t]
+        a_u = alpha_bar[u]
         return formula(xt, (xt - (1 - a_t)**0.5 * eps) / a_t**0.5, eps, a_t, a_u)
     return step
 

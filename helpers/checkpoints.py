@@ -266,7 +266,8 @@ def load_checkpoint(path, net, average, optimizer, made_with):
     ValueError, before anything is changed: other settings or another version of the code made it.
     """
     tensors, about = read_safetensors(path, "made_with", "step", "elapsed")
-    before, now = about["made_with"], json.loads(as_json(made_with))
+    before = about["made_with"]
+    now = json.loads(as_json(made_with))
     if before != now:
         keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
         found = ", ".join(f"{key}={_short(before.get(key))}, not {_short(now.get(key))}" for key in keys)

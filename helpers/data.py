@@ -50,7 +50,8 @@ def load_images(path, size, channels=1, names=False):
         cache = CACHE / f"{_fingerprint(found, size, channels)}.npz" if len(found) >= MANY else None
         x, known, skipped, doubts = _recall(cache)
         if x is None:
-            (images, skipped), read = pages(found), []
+            images, skipped = pages(found)
+            read = []
             for image in tqdm(images, "reading", disable=len(images) < MANY, leave=False):
                 try:
                     raw = decode(image, size, channels)
@@ -88,7 +89,8 @@ class ImageFiles(torch.utils.data.Dataset):
         first = range(len(self))[i]                                   # an IndexError here ends a for loop
         for image in (self.images[(first + step) % len(self)] for step in range(len(self))):
             try:
-                raw, doubts = decode(image, self.size, self.channels), []
+                raw = decode(image, self.size, self.channels)
+                doubts = []
                 x = _tensor(raw, self.size, self.channels, _span(image, raw, doubts))
                 self._tell(*doubts)
                 return x
@@ -116,10 +118,14 @@ def load_pairs(images, masks, size):
     """
     size, _ = _whole(size, 1)
     try:
-        (pairs, skipped), x, y, doubts = _paired(find(images), find(masks)), [], [], []
+        pairs, skipped = _paired(find(images), find(masks))
+        x = []
+        y = []
+        doubts = []
         for image, mask in tqdm(pairs, "reading", disable=len(pairs) < MANY, leave=False):
             try:
-                a, b = decode(image), decode(mask, missing=0)
+                a = decode(image)
+                b = decode(mask, missing=0)
             except DataError as error:
                 skipped.append(str(error))
                 continue
@@ -173,7 +179,8 @@ def _square(image, size, how):
     """The centre square of an Image at another size: float32 (size, size) or (size, size, 3)."""
     w, h = image.size
     side = min(w, h)
-    left, top = (w - side) / 2, (h - side) / 2
+    left = (w - side) / 2
+    top = (h - side) / 2
     return np.asarray(image.resize((size, size), how, (left, top, left + side, top + side)), np.float32)
 
 
@@ -216,7 +223,8 @@ def _mask(raw, size):
 
 def _foreground(masks):
     """Values (N, size, size) -> (N, 1, size, size), 0 or 1: one rule for the whole set, since one mask may be blank."""
-    low, high = min(0, float(masks.min())), float(masks.max())
+    low = min(0, float(masks.min()))
+    high = float(masks.max())
     labels = masks.dtype.kind in "ui" and not (250 <= high <= 255 or high == 65535)   # 250: what a JPEG leaves of 255
     y = torch.from_numpy(masks > (0 if labels else (low + high) / 2))[:, None].float()
     if y.min() == y.max():
@@ -239,11 +247,16 @@ def inside_zip(name):
     return re.sub(r"^[^/]*\.zip/", "", name, flags=re.IGNORECASE)
 
 
+def _numbers(name):
+    """'scan_010_Mask.png' -> [10]."""
+    return [part for part in _tokens(Path(name).name) if isinstance(part, int)]
+
+
 KEYS = [lambda name: Path(name).with_suffix(""),                      # how names may agree, the strictest first
         lambda name: Path(inside_zip(name)).with_suffix(""),
         lambda name: _tokens(name, WORDS),
         lambda name: _tokens(Path(name).name, WORDS),
-        lambda name: [part for part in _tokens(Path(name).name) if isinstance(part, int)]]
+        _numbers]
 
 
 def _paired(images, masks):
@@ -251,7 +264,8 @@ def _paired(images, masks):
     if images == masks:                                               # one folder holds both
         marked = [bool(MASK_WORDS & set(_tokens(Path(file.name).name))) for file in images]
         images, masks = ([file for file, mark in zip(images, marked) if mark == side] for side in (False, True))
-    (a, skipped), (b, more) = pages(images), pages(masks)
+    a, skipped = pages(images)
+    b, more = pages(masks)
     skipped += more
     if not a or not b:
         _report(0, skipped or ["no file is named like a mask (x and x_mask). Give the folder of the masks as well."])
@@ -306,15 +320,20 @@ def windows(images, each, size, seed=0):
     Each side is from a third of the image to all of it, so that few large photographs give many small images.
     DataError: H is less than three times size, so that the crops would be blurred.
     """
-    each, size, seed = operator.index(each), operator.index(size), operator.index(seed)
-    full, draw, found = images.shape[-1], random.Random(seed), []          # never the global random state
+    each = operator.index(each)
+    size = operator.index(size)
+    seed = operator.index(seed)
+    full = images.shape[-1]
+    draw = random.Random(seed)                                        # never the global random state
+    found = []
     if full < 3 * size:
         raise DataError(f"windows of {size} pixels need images of {3 * size} or more, but these have {full}. "
                         f"Load them larger, with size={4 * size}.")
     for image in images:
         for _ in range(each):
             side = draw.randint(full // 3, full)
-            top, left = draw.randint(0, full - side), draw.randint(0, full - side)
+            top = draw.randint(0, full - side)
+            left = draw.randint(0, full - side)
             cut = image[None, :, top:top + side, left:left + side]
             found.append(F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True))
     return torch.cat(found)

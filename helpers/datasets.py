@@ -70,7 +70,8 @@ def adni(root, size=64):
     ADNI gives the data to applicants only, and nobody may pass it on. Raises DataError if a part is missing or if a
     subject is both in train and in test.
     """
-    found, parts = _find(root, "train/AD", "train/NC", "test/AD", "test/NC"), {}
+    found = _find(root, "train/AD", "train/NC", "test/AD", "test/NC")
+    parts = {}
     if not found:
         raise DataError(f"{root} holds no train/AD, train/NC, test/AD and test/NC. ADNI gives its data to those who "
                         "apply at https://adni.loni.usc.edu; give the folder AD_NC that you made of it.")

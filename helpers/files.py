@@ -186,7 +186,8 @@ def folders(root):
 
 def _below(root):
     """The names of all files below root; and of what may have been a folder of images, but cannot be entered."""
-    found, lost = [], []
+    found = []
+    lost = []
     for folder, names in folders(root):
         if names is None:
             lost.append(folder.relative_to(root).as_posix())
@@ -250,7 +251,8 @@ class Tiff:
     def __init__(self, stream):
         import tifffile
         tiff = tifffile.TiffFile(stream)
-        self.stream, self.image = stream, None
+        self.stream = stream
+        self.image = None
         self.pages = [page for page in tiff.pages if not page.is_reduced]     # no thumbnails
         stream.seek(tiff.pages.next_page_offset)
         self.cut = any(stream.read(8 if tiff.is_bigtiff else 4))              # a next page is announced, but missing
@@ -340,7 +342,8 @@ def arrays(stream):
 
 def pages(files):
     """(images, skipped): every page of every file as an ImageFile, and a sentence for each file that is none."""
-    images, skipped = [], []
+    images = []
+    skipped = []
     for file in files:
         try:
             with file.open() as stream:
@@ -381,10 +384,13 @@ def _span(stack):
 
 def value_range(arrays):
     """The Span of arrays, from the lowest to the highest finite value; None if there are none."""
-    ends, pixels, highest = set(), 0, Counter()
+    ends = set()
+    pixels = 0
+    highest = Counter()
     for a in arrays:
         a = a[np.isfinite(a)]
-        low, high = a.min(), a.max()
+        low = a.min()
+        high = a.max()
         inner = a[(a > low) & (a < high)]
         ends |= {float(low), float(high)} | ({float(inner.min()), float(inner.max())} if inner.size else set())
         highest[float(high)] += np.count_nonzero(a == high)
@@ -407,7 +413,8 @@ def _fill(values, share):
     """
     if len(values) < 4:                                               # as in a drawing or a map of labels
         return None
-    low, high = values[0], values[-1]
+    low = values[0]
+    high = values[-1]
     for mark, rest in ((low, high - values[1]), (high, values[-2] - low)):
         huge = abs(mark) > 1e30
         far = 2 if huge or mark in MARKS else 20

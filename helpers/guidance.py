@@ -61,7 +61,8 @@ def tiled(model, size, stride):
             raise ValueError(f"an image of {height}×{width} holds no tile of {size} pixels: choose smaller tiles.")
         ramp = torch.minimum(torch.arange(size) + 1, size - torch.arange(size)).to(xt)
         tent = torch.outer(ramp, ramp)
-        total, weight = torch.zeros_like(xt), torch.zeros_like(xt)
+        total = torch.zeros_like(xt)
+        weight = torch.zeros_like(xt)
         for y in [*range(0, height - size, stride), height - size]:      # the last tile ends where the image ends
             for x in [*range(0, width - size, stride), width - size]:
                 tile = ..., slice(y, y + size), slice(x, x + size)

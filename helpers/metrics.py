@@ -4,14 +4,16 @@ import torch
 
 def iou(pred, target):
     """Intersection over union of two binary masks (B, ...): (B,), 1 where both are empty."""
-    pred, target = pred.flatten(1).bool(), target.flatten(1).bool()
+    pred = pred.flatten(1).bool()
+    target = target.flatten(1).bool()
     union = (pred | target).sum(1)
     return torch.where(union == 0, 1.0, (pred & target).sum(1) / union.clamp(min=1))
 
 
 def dice(pred, target, smooth=1e-6):
     """2 |A & B| / (|A| + |B|) of masks (B, ...): (B,); takes soft predictions in [0, 1], so a loss can use it."""
-    pred, target = pred.flatten(1).float(), target.flatten(1).float()
+    pred = pred.flatten(1).float()
+    target = target.flatten(1).float()
     return (2 * (pred * target).sum(1) + smooth) / (pred.sum(1) + target.sum(1) + smooth)
 
 
@@ -77,19 +79,25 @@ def kid(a, b, draws=1000, seed=0):
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"kid compares two sets (N, D) of two or more rows each; found {tuple(a.shape)} and "
                          f"{tuple(b.shape)}.")
-    a, b = a.double(), b.double()
+    a = a.double()
+    b = b.double()
     kernel = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3
-    aa, ab, bb = kernel(a, a).fill_diagonal_(0), kernel(a, b), kernel(b, b).fill_diagonal_(0)
+    aa = kernel(a, a).fill_diagonal_(0)
+    ab = kernel(a, b)
+    bb = kernel(b, b).fill_diagonal_(0)
 
-    def mmd(u, v):                                             # u (k, N), v (k, M): how often each picture counts
-        within = lambda w, k: ((w @ k) * w).sum(1) / (w.sum(1) ** 2 - (w**2).sum(1))
+    def within(w, k):                                          # w (k, N), k (N, N): mean over pairs of different images
+        return ((w @ k) * w).sum(1) / (w.sum(1) ** 2 - (w**2).sum(1))
+
+    def mmd(u, v):                                             # u (k, N), v (k, M): how often each image counts
         return within(u, aa) + within(v, bb) - 2 * ((u @ ab) * v).sum(1) / (u.sum(1) * v.sum(1))
 
     generator = torch.Generator().manual_seed(seed)
     def counts(n):
         drawn = torch.randint(n, (draws, n), generator=generator)
         return torch.zeros(draws, n, dtype=a.dtype).scatter_add_(1, drawn, torch.ones(draws, n, dtype=a.dtype))
-    v, u = counts(len(b)), counts(len(a))
+    v = counts(len(b))
+    u = counts(len(a))
     return mmd(torch.ones(1, len(a), dtype=a.dtype), torch.ones(1, len(b), dtype=a.dtype)).item(), mmd(u, v)
 
 

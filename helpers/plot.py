@@ -24,14 +24,16 @@ class Picture:
 
     def __init__(self, figure, alt, colours=None):
         figure.set_dpi(DPI)
-        canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+        canvas = FigureCanvasAgg(figure)
+        small = io.BytesIO()
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         grey = len({band.tobytes() for band in image.split()}) == 1        # then one will do: noise makes large files
         image = image.convert("L") if grey else image
         image = image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=0) if colours and not grey else image
         image.save(small, "png")
-        self.png, self.alt = small.getvalue(), alt
+        self.png = small.getvalue()
+        self.alt = alt
 
     def _repr_mimebundle_(self, **_):
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
@@ -47,14 +49,19 @@ def pixels(image):
 def panels(rows, alt, titles=(), labels=(), side=1.5):
     """Rows of pictures, with a title over each column and a label left of each row; side: a picture's width, inches."""
     rows = [list(row) for row in rows]
-    columns, gap, top = max(map(len, rows)), 0.06, 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
+    columns = max(map(len, rows))
+    gap = 0.06
+    top = 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
     left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
-    width, height = left + columns * (side + gap), top + len(rows) * (side + gap)
+    width = left + columns * (side + gap)
+    height = top + len(rows) * (side + gap)
     figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many pictures take long to draw
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            x, y = left + j * (side + gap), height - top - (i + 1) * (side + gap) + gap
-            image, wide = pixels(image), round(side * DPI)     # its longer side in pixels of the figure
+            x = left + j * (side + gap)
+            y = height - top - (i + 1) * (side + gap) + gap
+            image = pixels(image)
+            wide = round(side * DPI)                           # its longer side in pixels of the figure
             longer = max(image.shape[:2])
             down, across = (np.arange(wide * n // longer) * longer // wide for n in image.shape[:2])     # the nearest
             figure.figimage(image[down][:, across], x * DPI + (wide - len(across)) // 2,

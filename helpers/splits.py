@@ -111,7 +111,8 @@ def trained_and_held_out(path, about, least=0):
     holds none out), held_out is all images, and a DataWarning says so.
     DataError: path no longer holds the images of the training.
     """
-    crops, names_out = about.get("crops", 1), about.get("held_out", [])
+    crops = about.get("crops", 1)
+    names_out = about.get("held_out", [])
     images, names = training_images(path, about["size"], about["channels"], crops, about.get("seed", 0))
     n = len(names) - len(names_out)
     if (about.get("images", len(names)), names_out) != (len(names), names[max(n, 0):]):

@@ -109,7 +109,8 @@ class Losses(Sequence):
     """The loss of each step, as numbers; those of the last steps stay on the GPU until somebody reads them."""
 
     def __init__(self, known=()):
-        self.known, self.waiting = list(known), []
+        self.known = list(known)
+        self.waiting = []
 
     def append(self, loss):
         """Add a tensor of one number."""
@@ -186,8 +187,11 @@ def training_step(run, batch):
 
 def train(run, dataset, watch, total):
     """Train until the span is over, with a progress bar of so many units; watch is fit's."""
-    images, main = batches(run, dataset), run.accelerator.is_main_process
-    stamps, before, start = deque(maxlen=50), run.elapsed, time.monotonic()
+    images = batches(run, dataset)
+    main = run.accelerator.is_main_process
+    stamps = deque(maxlen=50)
+    before = run.elapsed
+    start = time.monotonic()
     with tqdm(total=total, initial=min(total, round(run.done * total)), unit="step" if run.span.steps else "s",
               leave=True, disable=not main) as bar:
         while run.done < 1:

@@ -1,5 +1,6 @@
 """Figures to play with.  Where nothing is live (GitHub, a printed page) the first figure stands in their place."""
 import base64
+from functools import partial
 from html import escape
 
 import ipywidgets
@@ -20,7 +21,8 @@ class Explorer:
     """
 
     def __init__(self, draw, buttons=(), **controls):
-        self.draw, self.controls = draw, controls
+        self.draw = draw
+        self.controls = controls
         self.first = draw(**self.values())
         self.image = ipywidgets.HTML(as_html(self.first))
         self.message = ipywidgets.Label()
@@ -34,7 +36,8 @@ class Explorer:
 
     def redraw(self, change=None):
         try:
-            self.image.value, self.message.value = as_html(self.draw(**self.values())), ""
+            self.image.value = as_html(self.draw(**self.values()))
+            self.message.value = ""
         except ValueError as error:
             self.message.value = str(error)
 
@@ -53,6 +56,10 @@ def stepper(draw, last, **controls):
     """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Picture."""
     slider = ipywidgets.IntSlider(last * 2 // 3, 0, last, description="step")    # where most is to be seen
     buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
+
+    def step_by(by, _):
+        slider.value = min(last, max(0, slider.value + by))
+
     for button, by in zip(buttons, (-1, 1)):
-        button.on_click(lambda _, by=by: setattr(slider, "value", min(last, max(0, slider.value + by))))
+        button.on_click(partial(step_by, by))
     return Explorer(draw, buttons, step=slider, **controls)

@@ -15,7 +15,8 @@ from tools.authoring.address import course
 from tools.authoring.html import mathjax, still, words
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE, SITE = ROOT / "build" / "book", ROOT / "build" / "site"
+SOURCE = ROOT / "build" / "book"
+SITE = ROOT / "build" / "site"
 STYLE = """.bd-page-width { max-width: 104rem; }
 .bd-main .bd-content .bd-article-container { max-width: 72rem; }
 div.highlight pre { font-size: 0.75rem; }

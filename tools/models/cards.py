@@ -25,8 +25,12 @@ from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
-SAMPLER, STEPS, SAMPLES, REFERENCES = "DPM-Solver++(2M)", 30, 512, 1024
-FEW_STEPS, FEW = 8, 64             # what a test can afford: samples, and as many fresh pictures
+SAMPLER = "DPM-Solver++(2M)"
+STEPS = 30
+SAMPLES = 512
+REFERENCES = 1024
+FEW_STEPS = 8                      # what a test can afford
+FEW = 64                           # samples, and as many fresh images
 SEED = 10_000                      # of the noise; added to a training's seed: of pictures that it cannot have seen
 
 
@@ -63,11 +67,14 @@ def samples(model, about, n, steps):
 
     The same noise for every network, so that the difference of two is paired.
     """
-    schedule, classes = Schedule(BETAS[about["schedule"]](about["T"])), model.config["num_classes"]
-    shape, generator = (n, about["channels"], about["size"], about["size"]), torch.Generator().manual_seed(SEED)
+    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    classes = model.config["num_classes"]
+    shape = n, about["channels"], about["size"], about["size"]
+    generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn(shape, generator=generator)
     labels = torch.arange(n) % classes if classes else None
-    model, made = model.to(memory_format=torch.channels_last), []
+    model = model.to(memory_format=torch.channels_last)
+    made = []
     for i in range(0, n, 32):
         net = partial(model, y=labels[i:i + 32]) if classes else model
         x0_model = as_x0(net, schedule, about["target"])
@@ -137,7 +144,8 @@ def settings():
 
 def reading(feature_net, moon):
     """How rightly a FeatureNet reads pictures of craters (scenes.Craters), whose truth is known: a dictionary."""
-    found, there = find_craters(feature_net, moon.images), [r > 0 for r in moon.radii]
+    found = find_craters(feature_net, moon.images)
+    there = [r > 0 for r in moon.radii]
     counts = torch.tensor([[len(r) for _, r in found], [k.sum() for k in there]], dtype=torch.float64)
     errors = []
     for (centres, radii), k, where, true in zip(found, there, moon.centres, moon.radii):
@@ -156,7 +164,8 @@ def reading(feature_net, moon):
 
 def measure_features(feature_net, about):
     """The card of the feature network, but for the file's own facts: a dictionary."""
-    size, seed = about["size"], about["seed"] + SEED
+    size = about["size"]
+    seed = about["seed"] + SEED
     return dict(parameters=sum(p.numel() for p in feature_net.parameters()), about=about,
                 reads={"craters": reading(feature_net, scenes.craters(SAMPLES, size, seed)),
                        "ground": reading(feature_net, scenes.craters(SAMPLES, size, seed, varied=True))})
@@ -169,7 +178,8 @@ def sha256(path):
 
 def command(about):
     """The call of tools.models.train that a header tells of, but for what it writes and where: a text."""
-    usual, words = vars(train.options([])), []
+    usual = vars(train.options([]))
+    words = []
     found = about | {"widths": about["architecture"]["channels"], "patch": about["architecture"]["patch"]}
     if "start" in about:                                       # the header knows its name, not where it lay
         found["start"] = f"data/weights/{about['start']}"
@@ -212,16 +222,21 @@ def table(head, rows):
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
+def kid_of(k):
+    """A KID and its interval as a text."""
+    return f"{k['value']:.3f} [{k['low']:.3f}, {k['high']:.3f}]"
+
+
 def page(cards):
     """data/weights/README.md as a text, made of the cards and nothing else."""
-    kid_of = lambda k: f"{k['value']:.3f} [{k['low']:.3f}, {k['high']:.3f}]"
     short = lambda name: name.removesuffix(".safetensors")
     networks = {short(name): card for name, card in cards.items() if "kid" in card}
     text = ["# Shipped weights\n", "Made by `make cards` from [cards.json](cards.json), where the checksums and all "
             "settings are; changes made here are lost.\n"]
     rows = []
     for name, card in networks.items():
-        about, network = card["about"], card["about"]["architecture"]
+        about = card["about"]
+        network = card["about"]["architecture"]
         rows.append([name, f"{card['bytes'] / 1000:,.0f}",
                      f"{card['parameters']:,} parameters, widths {network['channels']}, patch {network['patch']}",
                      f"{about['examples']:,} {about['data']}, {about['size']}×{about['size']}",
@@ -260,13 +275,15 @@ def main(arguments=None):
     parser.add_argument("--all", action="store_true", help="measure also what has a valid card")
     parser.add_argument("--folder", type=Path, default=env.WEIGHTS, help="where the weights are")
     o = parser.parse_args(arguments)
-    listed, judged = o.folder / "cards.json", o.folder / "features.safetensors"
+    listed = o.folder / "cards.json"
+    judged = o.folder / "features.safetensors"
     old = json.loads(listed.read_text(encoding="utf8")) if listed.exists() else {}
     feature_net, about_features = load_weights(judged, FeatureNet)
     paths = sorted(o.folder.glob("*.safetensors"), key=lambda path: path.stem)
     cards = {path.name: old[path.name] for path in paths if path.name in old}
     for path in paths:
-        before, facts = cards.get(path.name, {}), dict(sha256=sha256(path), bytes=path.stat().st_size)
+        before = cards.get(path.name, {})
+        facts = dict(sha256=sha256(path), bytes=path.stat().st_size)
         same = before.get("sha256") == facts["sha256"]
         facts["date"] = before["date"] if same else datetime.date.today().isoformat()
         made_with = {} if path == judged else dict(features=sha256(judged), **settings())

@@ -17,17 +17,20 @@ from helpers.train import fit
 
 def squares(moon, size):
     """FeatureNet's target for each 8×8 square: (n, 6, size / 8, size / 8); log-odds are 1 for a crater, else 0."""
-    n, side = len(moon.images), size // 8
+    n = len(moon.images)
+    side = size // 8
     wanted = torch.zeros(n, 6, side, side)
     for k in reversed(range(moon.radii.shape[1])):             # small to large: of two in one square the larger counts
-        place, r = (moon.centres[:, k] + 0.5) / 8, moon.radii[:, k]
+        place = (moon.centres[:, k] + 0.5) / 8
+        r = moon.radii[:, k]
         i = torch.nonzero((r > 0) & (place >= 0).all(1) & (place < side).all(1)).flatten()
         column, row = place[i].long().unbind(1)
         wanted[i, 0, row, column] = 1.0
         wanted[i, 1:3, row, column] = place[i] % 1
         wanted[i, 3, row, column] = r[i].log2()
     angle = torch.deg2rad(moon.light)[:, None, None].expand(n, side, side)
-    wanted[:, 4], wanted[:, 5] = angle.cos(), angle.sin()
+    wanted[:, 4] = angle.cos()
+    wanted[:, 5] = angle.sin()
     return wanted
 
 
@@ -37,7 +40,8 @@ def turned(moon, size):
     for k in range(4):
         image, centres, radii, light = (part[k::4] for part in moon)
         for _ in range(k):                                     # against the clock: the top row becomes the left column
-            image, light = image.rot90(1, (2, 3)), (light + 90) % 360
+            image = image.rot90(1, (2, 3))
+            light = (light + 90) % 360
             centres = torch.stack([centres[..., 1], size - 1 - centres[..., 0]], dim=-1)
         parts.append(scenes.Craters(image, centres, radii, light))
     return scenes.Craters(*(torch.cat(part) for part in zip(*parts)))
@@ -52,7 +56,8 @@ def quilted(x, generator):
 def loss(feature_net, batch):
     """How wrong a FeatureNet is about a batch (pictures, what is there): a scalar."""
     x, wanted = batch
-    out, there = feature_net(x).float(), wanted[:, 0]
+    out = feature_net(x).float()
+    there = wanted[:, 0]
     near = (out[:, 1:4] - wanted[:, 1:4]).abs().sum(1)
     return (F.binary_cross_entropy_with_logits(out[:, 0], there) + (near * there).sum() / there.sum().clamp(min=1) / 4
             + F.mse_loss(out[:, 4:6], wanted[:, 4:6]) / 4)
@@ -67,7 +72,8 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     sets = [scene for varied in (False, True) for scene in (scenes.craters(o.examples, 64, 1, varied),
                                                             turned(scenes.craters(o.examples, 64, 2, varied), 64))]
-    pictures, wanted = torch.cat([moon.images for moon in sets]), torch.cat([squares(moon, 64) for moon in sets])
+    pictures = torch.cat([moon.images for moon in sets])
+    wanted = torch.cat([squares(moon, 64) for moon in sets])
     for k in (1, 3):                                           # the turned ones once more, in halves
         some = slice(k * o.examples, (k + 1) * o.examples)
         pictures, wanted = (torch.cat([x, quilted(x[some], torch.Generator().manual_seed(k))])
@@ -75,7 +81,8 @@ if __name__ == "__main__":
     feature_net, _ = fit(FeatureNet(), TensorDataset(pictures, wanted), loss,
                    steps=o.steps, batch_size=32, lr=2e-3)
     seen = features(feature_net, pictures[:4 * o.examples:8])
-    feature_net.mean.copy_(seen.mean(0)), feature_net.std.copy_(seen.std(0))
+    feature_net.mean.copy_(seen.mean(0))
+    feature_net.std.copy_(seen.std(0))
     save_weights(o.out, feature_net, data="craters, plain and varied", examples=len(pictures), size=64, steps=o.steps,
                  batch=32, lr=2e-3, seed=0)
     o.out.chmod(0o644)

@@ -57,7 +57,8 @@ def examine(samples, trained, held_out, real, look, seed=0):
     """
     near, index, views = best_turn(samples, trained)
     share, drawn, limit = memorisation(near, held_out, seed=seed)
-    a, b = look(samples), look(real)
+    a = look(samples)
+    b = look(real)
     n = min(len(a), len(b))
     return Findings(interval(share, drawn), interval(*kid(a, b, seed=seed)), *precision_recall(b[:n], a[:n]), limit,
                     near, index, views)
@@ -65,7 +66,8 @@ def examine(samples, trained, held_out, real, look, seed=0):
 
 def verdicts(found):
     """What the findings mean, in sentences."""
-    n, (share, low, high) = len(found.near), found.copied
+    n = len(found.near)
+    share, low, high = found.copied
     caught = int((found.near < found.limit).sum())
     if low > 0.02:
         copies = f"It copies: {share:.0%} of its pictures ({low:.0%} to {high:.0%}) are pictures it was trained on."
@@ -93,10 +95,13 @@ def figures(samples, trained, found, most=12):
 
 def write(folder, name, samples, trained, found):
     """Write the report card as folder/name.html and folder/name.pdf; give both paths."""
-    folder, said, shown = Path(folder), verdicts(found), figures(samples, trained, found)
+    folder = Path(folder)
+    said = verdicts(found)
+    shown = figures(samples, trained, found)
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"\W+", "-", name).strip("-") or "model"
-    page, pdf = folder / f"{stem}.html", folder / f"{stem}.pdf"
+    page = folder / f"{stem}.html"
+    pdf = folder / f"{stem}.pdf"
     data = [base64.b64encode(picture.png).decode() for picture in shown]
     pictures = [f'<p><img alt="{escape(picture.alt)}" src="data:image/png;base64,{text}"><br>{escape(picture.alt)}</p>'
                 for picture, text in zip(shown, data)]

@@ -27,9 +27,14 @@ def cells_and_masks(n, size, seed):
     return torch.cat([x, 2 * masks - 1], dim=1),
 
 
+def craters_only(n, size, seed, varied=False):
+    """Rendered craters without what is known of them: ((n, 1, size, size) in [-1, 1],)."""
+    return scenes.craters(n, size, seed, varied).images,
+
+
 MADE = {                          # name: channels, classes, what makes n of them: (images,) or (images, labels)
-    "craters": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed).images,)),
-    "ground": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed, varied=True).images,)),
+    "craters": (1, 0, craters_only),
+    "ground": (1, 0, partial(craters_only, varied=True)),
     "cells": (2, 0, cells_and_masks),
     "heads": (1, 2, lambda n, size, seed: scenes.heads(n, size, seed)[:2]),
     "digits": (1, 10, lambda n, size, seed: datasets.digits(size)),                    # as many as there are, 1797
@@ -134,7 +139,8 @@ def main(arguments=None):
     channels, classes, _ = MADE.get(data, (o.channels, 0, None))
     out, checkpoint = places(o, data, channels)
     torch.manual_seed(o.seed)
-    schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(channels, channels, o.widths, o.patch, num_classes=classes)
+    schedule = Schedule(BETAS[o.schedule](o.T))
+    model = UNet(channels, channels, o.widths, o.patch, num_classes=classes)
     if o.size % model.divisor:
         raise ValueError(f"--size {o.size} does not fit this network: choose a size divisible by {model.divisor}.")
     if data in MADE and o.channels != 1:

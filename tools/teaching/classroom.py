@@ -69,7 +69,8 @@ def helpers():
 
 def imported(source):
     """A solution with imports in place of functions that helpers has, too (a test holds them equal); else as it was."""
-    lines, where = source.splitlines(), helpers()
+    lines = source.splitlines()
+    where = helpers()
     known = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in where]
     for node in reversed(known):
         first = min([node, *node.decorator_list], key=lambda node: node.lineno).lineno
@@ -83,7 +84,8 @@ def imported(source):
 
 def answered(source, name):
     """A stub cell with the solution in the stub's place, and above it the imports that the solution needs."""
-    written, top = EXERCISES[name].source(f"my_{name}"), EXERCISES[name].imports()
+    written = EXERCISES[name].source(f"my_{name}")
+    top = EXERCISES[name].imports()
     (stub,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     lines = source.splitlines()
     return "\n".join([*top, *[""] * bool(top), *lines[:stub.lineno - 1], written, *lines[stub.end_lineno:]])
@@ -103,7 +105,8 @@ def student(notebook, folder=None):
     copied = relinked(copy.deepcopy(notebook), folder)
     for cell in copied.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.outputs = []
+            cell.execution_count = None
         if tagged(cell, "solution"):
             cell.source = imported(cell.source)
             more = re.search(r"(?m)^(?!from |import |\s*$)", cell.source)         # than imports, which may be seen
@@ -124,7 +127,8 @@ def mistakes(name):
 
 def instructor(notebook, page, folder=None):
     """A copy for whoever teaches."""
-    copied, cells = relinked(copy.deepcopy(notebook), folder), []
+    copied = relinked(copy.deepcopy(notebook), folder)
+    cells = []
     for cell in copied.cells:
         if tagged(cell, "solution"):
             cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]})                    # open
