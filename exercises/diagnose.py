@@ -43,6 +43,7 @@ class Diagnosis:
 
     @property
     def wrong(self):
+        """The names of what is wrong, a list."""
         return [row.name for row in self.rows if row.ok is False]
 
     def __iter__(self):
@@ -187,6 +188,7 @@ class Subject:
         return out
 
     def wanted(self, x0, t, eps):
+        """What the network should predict for images x0 (B, C, H, W) with noise eps at times t (B,)."""
         return {"x0": x0, "eps": eps, "v": self.schedule.velocity(x0, t, eps)}[self.target]
 
     def loss(self, x0, t, seed=0):

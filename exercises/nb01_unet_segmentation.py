@@ -69,6 +69,21 @@ def by_appearance(groups, share):
     return torch.isin(groups, torch.tensor(order[-max(round(share * len(order)), 1):]))
 
 
+def from_minus_none(groups, share):
+    """Wrong: a list from minus 0 on is the whole list."""
+    return torch.isin(groups, groups.unique()[-round(share * len(groups.unique())):])
+
+
+def ids_from_zero(groups, share):
+    """Wrong: the largest id is taken for the number of slices."""
+    return groups > groups.max() - max(round(share * (groups.max().item() + 1)), 1)
+
+
+def their_ids(groups, share):
+    """Wrong: the ids, instead of True or False for each image."""
+    return groups.unique()[-max(round(share * len(groups.unique())), 1):]
+
+
 held_out.mistakes = {
     "by image": (last_images,
                  "You hold out the last images, whatever slice they come from. Images of one slice now stand on both "
@@ -87,7 +102,7 @@ held_out.mistakes = {
                           "largest, and only so many."),
     "none": (largest(lambda n, share: round(share * n)),
              "Nearly. With a small share your rounding leaves no slice at all to test on."),
-    "all": (lambda groups, share: torch.isin(groups, groups.unique()[-round(share * len(groups.unique())):]),
+    "all": (from_minus_none,
             "Nearly. With a small share your rounding gives 0, and a list from minus 0 on is the whole list."),
     "share of images": (share_of_images,
                         "You count how many images are held out. The share is one of slices, which hold different "
@@ -106,10 +121,10 @@ held_out.mistakes = {
     "of the ids": (lambda groups, share: groups >= groups.max() * (1 - share),
                    "You take a share of the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
-    "ids from 0": (lambda groups, share: groups > groups.max() - max(round(share * (groups.max().item() + 1)), 1),
+    "ids from 0": (ids_from_zero,
                    "You count the slices by the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
-    "their ids": (lambda groups, share: groups.unique()[-max(round(share * len(groups.unique())), 1):],
+    "their ids": (their_ids,
                   "These are the ids of the held-out slices. Asked for is True or False for each image."),
     "their places": (lambda groups, share: held_out.solution(groups, share).nonzero()[:, 0],
                      "These are the places of the held-out images. Asked for is True or False for each image."),
@@ -223,6 +238,11 @@ def dice(pred, target):
     return 2 * (p * q).sum(1) / (p.sum(1) + q.sum(1))          # (B,)
 
 
+def dice_of_squares(pred, target):
+    """Wrong: the values are squared before they are added up."""
+    return 2 * (pred * target).sum((1, 2)) / (pred**2 + target**2).sum((1, 2))
+
+
 dice.mistakes = {
     "half": (of_areas(lambda i, p, q, n: i / (p + q)),
              "It is half of what it should be: the overlap belongs to both areas, and a perfect mask scores 1."),
@@ -233,7 +253,7 @@ dice.mistakes = {
     "whole batch": (together(dice.solution), "All images are thrown together into one number. Each image has its own."),
     "batch mean": (lambda pred, target: dice.solution(pred, target).mean(),
                    "You average over the batch. Each image has its own score."),
-    "squares": (lambda pred, target: 2 * (pred * target).sum((1, 2)) / (pred**2 + target**2).sum((1, 2)),
+    "squares": (dice_of_squares,
                 "You square the values before you add them up. Some papers do, but the formula here does not."),
     "loss": (lambda pred, target: 1 - dice.solution(pred, target),
              "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
@@ -254,9 +274,14 @@ dice.mistakes = {
 }
 
 
+def skip_join_inputs(draw):
+    """What skip_join is tried with, besides the example."""
+    return [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 3, 4, 4))]
+
+
 @exercise("The network: down, up, across",
           example=(torch.tensor([[[[1., 2]]]]), torch.tensor([[[[5., 6, 7, 8], [5, 6, 7, 8]]]])),
-          inputs=lambda draw: [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 3, 4, 4))])
+          inputs=skip_join_inputs)
 def skip_join(x, skip):
     r"""Join a skip connection on the way up: double the height and width of `x`, each pixel becoming four equal ones,
     and append the channels of `skip` to those of `x`.

@@ -224,6 +224,11 @@ def snr_gap(a):
     return (a / (1 - a) - 1).abs()
 
 
+def ratio_there(alpha_bar):
+    """Wrong: the ratio, instead of its place in the list."""
+    return (alpha_bar / (1 - alpha_bar))[snr_gap(alpha_bar).argmin()].item()
+
+
 equal_parts.mistakes = {
     "weight": (argmin(lambda a: (a**0.5 - 0.5).abs()),
                "There the weight of the image is one half. The ratio is one of squares: equal parts mean equal "
@@ -245,7 +250,7 @@ equal_parts.mistakes = {
                "You take the middle of the list. Where the parts are equal depends on the schedule."),
     "alpha_bar": (lambda alpha_bar: alpha_bar[snr_gap(alpha_bar).argmin()].item(),
                   "This is the value of alpha_bar there. Asked for is its place in the list, which is the t."),
-    "ratio": (lambda alpha_bar: (alpha_bar / (1 - alpha_bar))[snr_gap(alpha_bar).argmin()].item(),
+    "ratio": (ratio_there,
               "This is the ratio there. Asked for is its place in the list, which is the t."),
     "gap": (lambda alpha_bar: snr_gap(alpha_bar).min().item(),
             "This says how close the ratio comes to 1. Asked for is the t at which it does."),
@@ -272,6 +277,11 @@ def beta_of(alpha_bar):
     return F.pad(1 - alpha, (1, 0))                            # (T + 1,), beta[0] = 0
 
 
+def rolled_forwards(alpha_bar):
+    """Wrong: each entry is compared with the one after it."""
+    return 1 - alpha_bar / torch.cat([alpha_bar[:1], alpha_bar[2:], alpha_bar[:1]])
+
+
 beta_of.mistakes = {
     "difference": (lambda alpha_bar: F.pad(-alpha_bar.diff(), (1, 0)),
                    "You subtract neighbours. A step takes its part of what is still there, so compare them by "
@@ -292,7 +302,7 @@ beta_of.mistakes = {
                   "The first entry is 1, all noise. Before the first step nothing is added, so it is 0."),
     "rolled": (lambda alpha_bar: 1 - alpha_bar / alpha_bar.roll(1),
                "The first entry compares t of 0 with the end of the list: rolling goes round in a circle."),
-    "rolled the other way": (lambda alpha_bar: 1 - alpha_bar / torch.cat([alpha_bar[:1], alpha_bar[2:], alpha_bar[:1]]),
+    "rolled the other way": (rolled_forwards,
                              "You compare each entry with the one after it. A step compares it with the one before."),
     "by the later": (lambda alpha_bar: F.pad(-alpha_bar.diff() / alpha_bar[1:], (1, 0)),
                      "You divide the difference by the later entry. A step takes its part of what was there before."),

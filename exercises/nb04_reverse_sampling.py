@@ -106,7 +106,9 @@ def deterministic(xt, x0, t, s, alpha_bar, z):
 
 def without_noise_at_the_end(formula):
     """A wrong ddpm_step whose noise is scaled by formula(a_t, a_s, alpha), but not in the last step."""
-    return lambda xt, x0, t, s, alpha_bar, z: with_std(formula)(xt, x0, t, s, alpha_bar, z if s > 0 else 0 * z)
+    def step(xt, x0, t, s, alpha_bar, z):
+        return with_std(formula)(xt, x0, t, s, alpha_bar, z if s > 0 else 0 * z)
+    return step
 
 
 ddpm_step.mistakes = {
@@ -171,8 +173,13 @@ ddpm_step.mistakes = {
 }
 
 
+def last_step_inputs(draw):
+    """What last_step is tried with, besides the example."""
+    return [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR), (6, 1, ALPHA_BAR)]
+
+
 @exercise("One step of DDPM", example=(2, 1, ROUND),
-          inputs=lambda draw: [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR), (6, 1, ALPHA_BAR)])
+          inputs=last_step_inputs)
 def last_step(t, s, alpha_bar):
     r"""Compute the standard deviation of the noise that a step of DDPM from t to s adds,
     $\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\bigl(1 - \bar\alpha_t/\bar\alpha_s\bigr)}$. What does it become in

@@ -82,6 +82,11 @@ def of_each_range(pred, target):
     return decibels(target.amax((1, 2, 3)) - target.amin((1, 2, 3)), mse(pred, target))
 
 
+def signal_to_noise(pred, target):
+    """Wrong: the error is compared with the power of the image."""
+    return 10 * ((target**2).mean((1, 2, 3)) / mse(pred, target)).log10()
+
+
 psnr.mistakes = {
     "peak 1": (lambda pred, target: decibels(1, mse(pred, target)),
                "Your peak is 1, but the range from black to white is wider here. You are 6 dB too low."),
@@ -128,7 +133,7 @@ psnr.mistakes = {
                           "have."),
     "range of the batch": (lambda pred, target: decibels(target.max() - target.min(), mse(pred, target)),
                            "Your peak is the range of these images. Take the width of the range that pixels can have."),
-    "SNR": (lambda pred, target: 10 * ((target**2).mean((1, 2, 3)) / mse(pred, target)).log10(),
+    "SNR": (signal_to_noise,
             "You compare the error with the power of the image. Compare it with the squared peak."),
     "difference of squares": (lambda pred, target: decibels(2, (pred**2 - target**2).mean((1, 2, 3)).abs()),
                               "You subtract the squares. Subtract the images, then square."),
@@ -205,9 +210,14 @@ time_of.mistakes = {
 }
 
 
+def blend_inputs(draw):
+    """What blend is tried with, besides the example."""
+    return [(draw(3, 4, 5), draw(3, 4, 5, low=0.2)), (draw(2, 2, 2), draw(2, 2, 2, low=0.2))]
+
+
 @exercise("Larger than the network",
           example=(torch.tensor([[[1.0, 0]], [[0, 0.5]]]), torch.tensor([[[3.0, 1]], [[1, 1]]])),
-          inputs=lambda draw: [(draw(3, 4, 5), draw(3, 4, 5, low=0.2)), (draw(2, 2, 2), draw(2, 2, 2, low=0.2))])
+          inputs=blend_inputs)
 def blend(answers, weights):
     r"""Blend the predictions of overlapping tiles: their weighted mean in each pixel,
     $\sum_k w_k a_k \,/\, \sum_k w_k$.
@@ -222,6 +232,11 @@ def blend(answers, weights):
 def normalised_twice(answers, weights):
     """Wrong: the weights are divided by their sum in each tile first."""
     return blend.solution(answers, weights / weights.sum((1, 2), keepdim=True))
+
+
+def weighted_inside_tiles(answers, weights):
+    """Wrong: the weights sum to 1 inside each tile."""
+    return (answers * weights / weights.sum((1, 2), keepdim=True)).sum(0)
 
 
 blend.mistakes = {
@@ -241,7 +256,7 @@ blend.mistakes = {
                 "You take the prediction with the largest weight and drop the others: there will be seams."),
     "softmax": (lambda answers, weights: (answers * weights.softmax(0)).sum(0),
                 "You pass the weights through a softmax. They are weights already; make them sum to 1 as they are."),
-    "inside tiles": (lambda answers, weights: (answers * weights / weights.sum((1, 2), keepdim=True)).sum(0),
+    "inside tiles": (weighted_inside_tiles,
                      "Your weights sum to 1 inside each tile. They should do so in each pixel, across the tiles."),
     "by the largest": (lambda answers, weights: (answers * weights).sum(0) / weights.amax(0),
                        "You divide by the largest weight in each pixel. Divide by their sum."),

@@ -247,9 +247,14 @@ recall.mistakes = {
 }
 
 
+def nearest_inputs(draw):
+    """What nearest is tried with, besides the example."""
+    return [(draw(3, 2, 2, 3), draw(5, 2, 2, 3)), (draw(4, 3, 2, 2), draw(4, 3, 2, 2))]
+
+
 @exercise("Copied: the nearest relative",
           example=(torch.tensor([[[[1.0, 0]]]]), torch.tensor([[[[0.7, 0.4]]], [[[-1, 0]]]])),
-          inputs=lambda draw: [(draw(3, 2, 2, 3), draw(5, 2, 2, 3)), (draw(4, 3, 2, 2), draw(4, 3, 2, 2))])
+          inputs=nearest_inputs)
 def nearest(queries, references):
     r"""Compute, for each query image, the distance to its nearest reference image: the root of the summed squared
     differences of all pixels and channels.

@@ -46,6 +46,16 @@ def first_ones(y, u, share):
     return torch.where(torch.arange(len(y)) < round(share * len(y)), -1, y)
 
 
+def dropped_together(y, u, share):
+    """Wrong: the first number decides for the whole batch."""
+    return y if u[0] >= share else torch.full_like(y, -1)
+
+
+def dropped_by_the_mean(y, u, share):
+    """Wrong: the mean decides for the whole batch."""
+    return y if u.mean() >= share else torch.full_like(y, -1)
+
+
 drop_labels.mistakes = {
     "inverted": (lambda y, u, share: torch.where(u < share, y, -1),
                  "You keep the labels that should be dropped, and drop the others."),
@@ -71,9 +81,9 @@ drop_labels.mistakes = {
     "so many": (so_many,
                 "You drop a fixed number of labels. Each is dropped with a probability of its own, so their number "
                 "varies."),
-    "together": (lambda y, u, share: y if u[0] >= share else torch.full_like(y, -1),
+    "together": (dropped_together,
                  "One number decides for the whole batch. Each label has its own in u."),
-    "by the mean": (lambda y, u, share: y if u.mean() >= share else torch.full_like(y, -1),
+    "by the mean": (dropped_by_the_mean,
                     "The mean of u decides for the whole batch. Each label has its own number in u."),
     "mask": (lambda y, u, share: u < share,
              "This says which labels are dropped. Return the labels, with minus 1 in their places."),
@@ -139,6 +149,26 @@ def rescaled_line(a, b, u):
     return unit((1 - u) * a + u * b) * a.pow(2).sum((1, 2, 3), keepdim=True)**0.5
 
 
+def quarter_circle(a, b, u):
+    """Wrong: the angle between a and b is taken for a right one."""
+    return math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b
+
+
+def angle_of_product(a, b):
+    """An angle (B, 1, 1, 1) from the product, without the lengths."""
+    return (a * b).sum((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()
+
+
+def angle_of_mean_product(a, b):
+    """An angle (B, 1, 1, 1) from the mean product of the pixels."""
+    return (a * b).mean((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()
+
+
+def cosine_weights(u, w):
+    """Two weights with cosines in the place of sines."""
+    return (torch.cos((1 - u) * w) / torch.sin(w), torch.cos(u * w) / torch.sin(w))
+
+
 slerp.mistakes = {
     "straight": (lambda a, b, u: (1 - u) * a + u * b,
                  "You go along the straight line. Half-way the noise is then too weak, which the network takes for an "
@@ -159,16 +189,16 @@ slerp.mistakes = {
     "roots": (lambda a, b, u: (1 - u)**0.5 * a + u**0.5 * b,
               "The squares of your weights sum to 1, which is almost right: exact only if a and b stand at a right "
               "angle. Compute the angle."),
-    "quarter circle": (lambda a, b, u: math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b,
+    "quarter circle": (quarter_circle,
                        "You take the angle between a and b for a right one. It nearly is for large noises; compute "
                        "it."),
-    "not normalised": (with_angle(lambda a, b: (a * b).sum((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()),
+    "not normalised": (with_angle(angle_of_product),
                        "Your angle comes from a product that was not divided by the two lengths."),
-    "mean product": (with_angle(lambda a, b: (a * b).mean((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()),
+    "mean product": (with_angle(angle_of_mean_product),
                      "Your angle comes from the mean product of the pixels. Divide the sum by the two lengths."),
     "no sine below": (with_weights(lambda u, w: (torch.sin((1 - u) * w), torch.sin(u * w))),
                       "Nearly: a common divisor is missing, so even at the ends you do not get a and b."),
-    "cosines": (with_weights(lambda u, w: (torch.cos((1 - u) * w) / torch.sin(w), torch.cos(u * w) / torch.sin(w))),
+    "cosines": (with_weights(cosine_weights),
                 "Your weights are cosines. At the start b should have no weight at all: which function is 0 there?"),
     "cosines, no sine below": (with_weights(lambda u, w: (torch.cos((1 - u) * w), torch.cos(u * w))),
                                "Your weights are cosines, and the common divisor is missing. At the start b should "
@@ -267,8 +297,13 @@ invert_step.mistakes = {
 }
 
 
+def guided_inputs(draw):
+    """What guided is tried with, besides the example."""
+    return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), scale) for scale in (1.5, 0.0, 1.0, 0.25, 7.5)]
+
+
 @exercise("Overdo what the label changes", example=(row(1, 0), row(0.5, 0.5), 3.0),
-          inputs=lambda draw: [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), scale) for scale in (1.5, 0.0, 1.0, 0.25, 7.5)])
+          inputs=guided_inputs)
 def guided(eps, eps_without, scale):
     r"""Combine two predictions of the noise by classifier-free guidance: go from the prediction without the label
     towards the one with the label, and `scale` times as far. A scale of 0 ignores the label, 1 gives the prediction

@@ -32,9 +32,11 @@ class Explorer:
             control.observe(self.redraw, names="value")
 
     def values(self):
+        """{name of a control: its value}."""
         return {name: control.value for name, control in self.controls.items()}
 
     def redraw(self, change=None):
+        """Show the figure for the values of the controls, or the sentence of the ValueError that draw raised."""
         try:
             self.image.value = as_html(self.draw(**self.values()))
             self.message.value = ""

@@ -170,4 +170,5 @@ def _shade(height, light, elevation):
 
 
 def _corners_to_middles(a):
+    """Values on the pixels' corners (n, size + 1, size + 1) -> twice their means at the pixels' middles."""
     return (a[:, 1:, 1:] + a[:, :-1, 1:] + a[:, 1:, :-1] + a[:, :-1, :-1]) / 4
