@@ -96,9 +96,9 @@ held_out.mistakes = {
                     "whole."),
     "inverted": (lambda groups, share: ~held_out.solution(groups, share),
                  "True and False are exchanged: True stands at the training images."),
-    "smallest": (smallest, "You hold out the slices with the smallest ids. Asked for are those with the largest."),
+    "smallest": (smallest, "You hold out the slices with the smallest ids. The task asks for those with the largest."),
     "smallest inverted": (lambda groups, share: ~smallest(groups, share),
-                          "You hold out all but the slices with the smallest ids. Asked for are those with the "
+                          "You hold out all but the slices with the smallest ids. The task asks for those with the "
                           "largest, and only so many."),
     "none": (largest(lambda n, share: round(share * n)),
              "Nearly. With a small share your rounding leaves no slice at all to test on."),
@@ -114,7 +114,7 @@ held_out.mistakes = {
     "one": (largest(lambda n, share: 1), "You hold out a single slice, whatever the share is."),
     "one more": (largest(lambda n, share: max(round(share * n), 1) + 1), "You hold out one slice too many."),
     "by appearance": (by_appearance,
-                      "You take the slices that come last in the list. Asked for are those with the largest ids."),
+                      "You take the slices that come last in the list. The task asks for those with the largest ids."),
     "above a share of the ids": (lambda groups, share: groups > groups.max() * (1 - share),
                                  "You compare with a share of the largest id. The ids are names, which may begin "
                                  "anywhere: count the different ones."),
@@ -125,9 +125,9 @@ held_out.mistakes = {
                    "You count the slices by the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
     "their ids": (their_ids,
-                  "These are the ids of the held-out slices. Asked for is True or False for each image."),
+                  "These are the ids of the held-out slices. The task asks for True or False for each image."),
     "their places": (lambda groups, share: held_out.solution(groups, share).nonzero()[:, 0],
-                     "These are the places of the held-out images. Asked for is True or False for each image."),
+                     "These are the places of the held-out images. The task asks for True or False for each image."),
 }
 
 
@@ -177,7 +177,7 @@ def one_if_either_is_empty(pred, target):
 
 iou.mistakes = {
     "Dice": (of_areas(lambda i, p, q, n: 2 * i / (p + q)),
-             "This is the Dice score, which counts the overlap twice. Asked for is intersection over union."),
+             "This is the Dice score, which counts the overlap twice. The task asks for intersection over union."),
     "whole batch": (together(iou.solution),
                     "All images are thrown together into one number. Each image has its own: leave the first axis "
                     "alone."),
@@ -208,7 +208,7 @@ iou.mistakes = {
                  "You add 1 above and below to avoid a division by 0. That changes every score: treat the empty case "
                  "on its own."),
     "loss": (of_areas(lambda i, p, q, n: 1 - i / (p + q - i), empty=0.0),
-             "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
+             "This is the loss, small where the masks agree. The task asks for the score, large where they agree."),
     "overlap": (of_areas(lambda i, p, q, n: i), "This is the area of the overlap alone. Divide by that of the union."),
     "of all pixels": (of_areas(lambda i, p, q, n: i / n),
                       "You divide by the number of pixels. Divide by the area of the union."),
@@ -247,7 +247,7 @@ dice.mistakes = {
     "half": (of_areas(lambda i, p, q, n: i / (p + q)),
              "It is half of what it should be: the overlap belongs to both areas, and a perfect mask scores 1."),
     "IoU": (of_areas(lambda i, p, q, n: i / (p + q - i)),
-            "This is intersection over union, which counts the overlap once. Asked for is Dice."),
+            "This is intersection over union, which counts the overlap once. The task asks for Dice."),
     "hard": (lambda pred, target: dice.solution((pred > 0.5).float(), target),
              "You turn the predictions into zeros and ones. Leave them soft: a loss needs to see small changes."),
     "whole batch": (together(dice.solution), "All images are thrown together into one number. Each image has its own."),
@@ -256,7 +256,7 @@ dice.mistakes = {
     "squares": (dice_of_squares,
                 "You square the values before you add them up. Some papers do, but the formula here does not."),
     "loss": (lambda pred, target: 1 - dice.solution(pred, target),
-             "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
+             "This is the loss, small where the masks agree. The task asks for the score, large where they agree."),
     "mean of pixels": (lambda pred, target: (2 * pred * target / (pred + target)).mean((1, 2)),
                        "You divide in each pixel and average then. First add up over the pixels, then divide once."),
     "twice IoU": (of_areas(lambda i, p, q, n: 2 * i / (p + q - i)),

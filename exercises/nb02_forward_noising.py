@@ -30,7 +30,7 @@ def noise_step(x, beta, z):
 
 
 noise_step.mistakes = {
-    "not weakened": (lambda x, beta, z: x + beta**0.5 * z,
+    "not scaled down": (lambda x, beta, z: x + beta**0.5 * z,
                      "You add noise but do not scale the image down, so its variance grows without end."),
     "no roots": (lambda x, beta, z: (1 - beta) * x + beta * z,
                  "Your two weights are variances. Images and noise are multiplied by standard deviations."),
@@ -241,21 +241,22 @@ equal_parts.mistakes = {
     "last above": (lambda alpha_bar: (alpha_bar > 0.5).nonzero()[-1].item(),
                    "You take the last t at which the image prevails. The next one may be closer."),
     "end": (lambda alpha_bar: len(alpha_bar) - 1,
-            "This is the end, where the ratio is smallest. Asked for is where it is closest to 1, from either side."),
+            "This is the end, where the ratio is smallest. The task asks for the t where it is closest to 1."),
     "clean": (lambda alpha_bar: 0,
-              "This is the clean image, where the ratio is infinite. Asked for is where it is closest to 1."),
+              "This is the clean image, where the ratio is infinite. The task asks for the t where it is closest to "
+               "1."),
     "half-way": (lambda alpha_bar: (len(alpha_bar) - 1) // 2,
                  "You take half of the time. Where the parts are equal depends on the schedule."),
     "middle": (lambda alpha_bar: len(alpha_bar) // 2,
                "You take the middle of the list. Where the parts are equal depends on the schedule."),
     "alpha_bar": (lambda alpha_bar: alpha_bar[snr_gap(alpha_bar).argmin()].item(),
-                  "This is the value of alpha_bar there. Asked for is its place in the list, which is the t."),
+                  "This is the value of alpha_bar there. The task asks for its place in the list, which is the t."),
     "ratio": (ratio_there,
-              "This is the ratio there. Asked for is its place in the list, which is the t."),
+              "This is the ratio there. The task asks for its place in the list, which is the t."),
     "gap": (lambda alpha_bar: snr_gap(alpha_bar).min().item(),
-            "This says how close the ratio comes to 1. Asked for is the t at which it does."),
+            "This says how close the ratio comes to 1. The task asks for the t at which it does."),
     "part of T": (lambda alpha_bar: snr_gap(alpha_bar).argmin().item() / (len(alpha_bar) - 1),
-                  "You divide by T. Asked for is the t itself, an integer."),
+                  "You divide by T. The task asks for the t itself, an integer."),
 }
 
 

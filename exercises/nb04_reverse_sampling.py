@@ -118,8 +118,8 @@ ddpm_step.mistakes = {
                          "This is the noise that the forward step added. A factor of the posterior's variance is "
                          "missing, so your last step still adds noise."),
     "larger variance": (without_noise_at_the_end(lambda a_t, a_s, alpha: (1 - alpha)**0.5),
-                        "This is the larger of the two variances that Ho et al. 2020 try, which works as well. Asked "
-                        "for is the posterior's, which vanishes in the last step by itself."),
+                        "This is the larger of the two variances that Ho et al. 2020 try, which works as well. The "
+                        "task asks for the posterior's, which vanishes in the last step by itself."),
     "no noise": (with_std(lambda a_t, a_s, alpha: 0),
                  "This is the mean alone. DDPM draws from the posterior, so add the noise, scaled by its standard "
                  "deviation."),
@@ -149,8 +149,8 @@ ddpm_step.mistakes = {
     "root of t": (with_mean(lambda xt, x0, *parts: posterior_mean(xt, parts[2]**0.5 * x0, *parts)),
                   "In the mean, the weight of the estimate has alpha_bar of t where that of s belongs."),
     "times exchanged": (times_exchanged, "The times t and s have changed places."),
-    "noised anew": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
-                    "You noise the estimate anew and forget where you are: x_t takes no part."),
+    "noised again": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
+                    "You noise the estimate again and forget where you are: x_t takes no part."),
     "DDIM": (deterministic,
              "This is the step of DDIM, which keeps the noise that is in x_t. DDPM replaces a part of it by the noise "
              "z."),
@@ -213,7 +213,7 @@ last_step.mistakes = {
     "variance": (deviation(variance), "This is the variance. One operation is missing to the standard deviation."),
     "forward step": (deviation(lambda a_t, a_s: (1 - a_t / a_s)**0.5),
                      "This is the noise of the forward step, which does not vanish in the last step. Ho et al. 2020 "
-                     "try it, too, but asked for is the posterior's: a factor is missing."),
+                     "try it, too, but the task asks for the posterior's: a factor is missing."),
     "all the noise": (deviation(lambda a_t, a_s: (1 - a_s)**0.5),
                       "This is all the noise that x_s contains. Most of it comes with x_t; how much is new?"),
     "upside down": (deviation(lambda a_t, a_s: ((1 - a_t) / (1 - a_s) * (1 - a_t / a_s))**0.5),
@@ -223,7 +223,7 @@ last_step.mistakes = {
     "image": (deviation(lambda a_t, a_s: (a_s / a_t * (1 - a_t / a_s))**0.5),
               "Your fraction compares what is left of the image. Compare the noise at s with the noise at t."),
     "the last alone": (lambda t, s, alpha_bar: 0.0,
-                       "This is right for the last step alone. Asked for is what any step adds, from t to s."),
+                       "This is right for the last step alone. The task asks for what any step adds, from t to s."),
     "forward step, but for the end": (lambda t, s, alpha_bar: (1 - alpha_bar[t] / alpha_bar[s]).item()**0.5 * (s > 0),
                                       "The last step is right, but the others have the noise of the forward step. A "
                                       "factor is missing, and with it the end comes right by itself."),
@@ -235,7 +235,7 @@ last_step.mistakes = {
     "not below": (deviation(lambda a_t, a_s: variance(a_t, a_s).clamp(min=1e-3)**0.5),
                   "You keep the variance from vanishing. In the last step it should: the result is a clean image."),
     "logarithm": (deviation(lambda a_t, a_s: variance(a_t, a_s).clamp(min=1e-20).log()),
-                  "This is the logarithm of the variance. Asked for is the standard deviation."),
+                  "This is the logarithm of the variance. The task asks for the standard deviation."),
     "half a root": (deviation(lambda a_t, a_s: (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)**0.5),
                     "Your root covers only a part of the variance: a pair of brackets is missing."),
     "one factor": (deviation(lambda a_t, a_s: ((1 - a_s) / (1 - a_t))**0.5),
@@ -367,7 +367,7 @@ timesteps.mistakes = {
     "too few": (lambda T, steps: torch.linspace(T, 0, steps).round().long().tolist(),
                 "There is one step too few: so many steps need one more time than that."),
     "crowded": (lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps),
-                "These times crowd at both ends, as the helper's do by default. Asked for are equal steps."),
+                "These times crowd at both ends, as the helper's do by default. The task asks for equal steps."),
     "from T - 1": (lambda T, steps: torch.linspace(T - 1, 0, steps).round().long().tolist(),
                    "Your list starts at T minus 1, as in programs that count from the first noisy image. Here t of 0 "
                    "is clean and T is noise, both included."),
@@ -379,9 +379,9 @@ timesteps.mistakes = {
     "stride": (lambda T, steps: list(range(T, -1, -steps)),
                "You go down by the number of steps each time. It says how many steps there are; how long is each?"),
     "pairs": (lambda T, steps: list(zip(even(T, steps), even(T, steps)[1:])),
-              "These are the pairs of times of each step. Asked for is the list of the times themselves."),
+              "These are the pairs of times of each step. The task asks for the list of the times themselves."),
     "parts": (lambda T, steps: [k / steps for k in range(steps, -1, -1)],
-              "Your times run from 1 to 0. Asked for are integers from T down to 0."),
+              "Your times run from 1 to 0. The task asks for integers from T down to 0."),
 }
 
 

@@ -41,7 +41,7 @@ spread.mistakes = {
     "range": (lambda x: x.amax(0) - x.amin(0),
               "This is the range from lowest to highest, which grows with the number of restorations."),
     "of the mean": (lambda x: x.std(0) / len(x)**0.5,
-                    "This is how uncertain their mean is. Asked for is how far the restorations themselves vary."),
+                    "This is how uncertain their mean is. The task asks for how far the restorations themselves vary."),
     "around 0": (lambda x: (x**2).mean(0)**0.5, "You measure the deviations from 0. Subtract the mean first."),
     "from the first": (lambda x: ((x - x[:1])**2).mean(0)**0.5,
                        "You measure the deviations from the first restoration. Measure them from the mean."),
@@ -180,7 +180,8 @@ time_of.mistakes = {
                         "You compare s with the noise variance in x_t. It is a standard deviation, and in an image "
                         "that is not scaled down."),
     "SNR": (nearest_time(lambda a: (a / (1 - a)).clamp(max=1e9)),
-            "You compare s with the signal-to-noise ratio. Asked for is noise over signal, and a standard deviation."),
+            "You compare s with the signal-to-noise ratio. The task asks for noise over signal, as a standard "
+             "deviation."),
     "upside down": (nearest_time(lambda a: (a / (1 - a)).clamp(max=1e9)**0.5),
                     "The ratio is upside down: more noise should give a larger t."),
     "image": (nearest_time(lambda a: a**0.5),
@@ -196,17 +197,17 @@ time_of.mistakes = {
     "last below": (lambda s, alpha_bar: (strength(alpha_bar.double()) <= s).sum().item() - 1,
                    "You take the last t that is not noisier. The next one may be closer."),
     "farthest": (lambda s, alpha_bar: (strength(alpha_bar.double()) - s).abs().argmax().item(),
-                 "This is the t whose noise is farthest from s. Asked for is the closest."),
+                 "This is the t whose noise is farthest from s. The task asks for the closest."),
     "no absolute value": (lambda s, alpha_bar: (strength(alpha_bar.double()) - s).argmin().item(),
                           "You take the smallest difference, which is the most negative one. Take its absolute value."),
     "gap": (lambda s, alpha_bar: (strength(alpha_bar) - s).abs().min().item(),
-            "This says how close the noise comes to s. Asked for is the t at which it does."),
+            "This says how close the noise comes to s. The task asks for the t at which it does."),
     "s squared": (lambda s, alpha_bar: nearest_time(strength)(s**2, alpha_bar),
                   "You square s, and compare it with a standard deviation. Square both, or neither."),
     "strength": (lambda s, alpha_bar: strength(alpha_bar)[time_of.solution(s, alpha_bar)].item(),
-                 "This is the noise at that t. Asked for is its place in the list, which is the t."),
+                 "This is the noise at that t. The task asks for its place in the list, which is the t."),
     "part of T": (lambda s, alpha_bar: time_of.solution(s, alpha_bar) / (len(alpha_bar) - 1),
-                  "You divide by T. Asked for is the t itself, an integer."),
+                  "You divide by T. The task asks for the t itself, an integer."),
 }
 
 

@@ -241,9 +241,9 @@ recall.mistakes = {
     "city blocks": (city_blocks, "Your distances are sums of absolute differences. Take the roots of summed squares."),
     "missed": (lambda real, made, k: 1 - recall.solution(real, made, k), "This is the fraction that is missed."),
     "count": (lambda real, made, k: recall.solution(real, made, k) * len(real),
-              "This is how many they are. Asked for is their fraction of all real images."),
+              "This is how many they are. The task asks for their fraction of all real images."),
     "percent": (lambda real, made, k: 100 * recall.solution(real, made, k),
-                "These are per cent. Asked for is a number between 0 and 1."),
+                "These are per cent. The task asks for a number between 0 and 1."),
 }
 
 
@@ -295,7 +295,7 @@ def cosine(queries, references):
 nearest.mistakes = {
     "squared": (of_pairs(lambda d: d.norm(dim=2).amin(1)**2), "These are squared distances. One operation is missing."),
     "which": (of_pairs(lambda d: d.norm(dim=2).argmin(1)),
-              "This says which reference is nearest. Asked for is how far away it is."),
+              "This says which reference is nearest. The task asks for how far away it is."),
     "mean": (of_pairs(lambda d: d.norm(dim=2).mean(1)),
              "You average over all references. A copy shows in the nearest one alone."),
     "mean image": (lambda queries, references: (queries - references.mean(0)).flatten(1).norm(dim=1),
@@ -466,11 +466,11 @@ copied.mistakes = {
     "farther": (lambda made, held_out: (made > held_out.min()).double().mean().item(),
                 "You count what is farther away than the nearest held-out image. Copies are nearer."),
     "count": (lambda made, held_out: float((made < held_out.min()).sum()),
-              "This is how many there are. Asked for is their fraction of all generated images."),
+              "This is how many there are. The task asks for their fraction of all generated images."),
     "percent": (lambda made, held_out: 100 * copied.solution(made, held_out),
-                "These are per cent. Asked for is a number between 0 and 1."),
+                "These are per cent. The task asks for a number between 0 and 1."),
     "each": (lambda made, held_out: made < held_out.min(),
-             "This says of each image whether it is a copy. Asked for is the fraction of those that are."),
+             "This says of each image whether it is a copy. The task asks for the fraction of those that are."),
     "other way": (lambda made, held_out: (held_out < made.max()).double().mean().item(),
                   "You count held-out images. They only set the limit; count the generated ones."),
     "sets exchanged": (lambda made, held_out: (held_out < made.min()).double().mean().item(),

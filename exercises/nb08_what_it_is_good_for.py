@@ -323,7 +323,7 @@ step_cost.mistakes = {
     "root": (cost(gain, lambda x0, x: squared_error(x0, x)**0.5),
              "You took a root of the summed squares. Leave them as they are."),
     "bits": (cost(lambda at_t, at_s: gain(at_t, at_s) / math.log(2)),
-             "These are bits. Asked for are nats, as the formula gives them."),
+             "These are bits. The task asks for nats, as the formula gives them."),
     "only one step": (lambda x0, x, t, s, alpha_bar: step_cost.solution(x0, x, t, t - 1, alpha_bar),
                       "You step from t to the t just below, whatever s is. Steps may be left out, so use s."),
     "per pixel": (cost(gain, lambda x0, x: (x0 - x)**2),

@@ -44,11 +44,11 @@ def load_images(path, size, channels=1, names=False):
     names=True: also N names, such as "AD/388206_78.jpeg" or "stack.tif, page 3", to make the groups of split() from.
     Raises DataError if no image can be read; warns once (DataWarning) of those left out.
     """
-    size, channels = _whole(size, channels)
+    size, channels = checked_size(size, channels)
     try:
         found = find(path)
-        cache = CACHE / f"{_fingerprint(found, size, channels)}.npz" if len(found) >= MANY else None
-        x, known, skipped, doubts = _recall(cache)
+        cache = CACHE / f"{_cache_key(found, size, channels)}.npz" if len(found) >= MANY else None
+        x, known, skipped, doubts = _read_cache(cache)
         if x is None:
             images, skipped = pages(found)
             read = []
@@ -60,7 +60,7 @@ def load_images(path, size, channels=1, names=False):
                 except DataError as error:
                     skipped.append(str(error))
             x = torch.stack(read) if read else torch.empty(0)
-            _remember(cache, x, known, skipped, doubts)
+            _write_cache(cache, x, known, skipped, doubts)
         _report(len(x), skipped, doubts)
         return (x, known) if names else x
     finally:
@@ -75,8 +75,8 @@ class ImageFiles(torch.utils.data.Dataset):
     """
 
     def __init__(self, path, size, channels=1):
-        self.size, self.channels = _whole(size, channels)
-        self.told = set()                                             # of each problem once
+        self.size, self.channels = checked_size(size, channels)
+        self.warned = set()                                           # of each problem once
         self.images, skipped = pages(find(path))
         self.names = [image.name for image in self.images]
         opened.cache_clear()                                          # each worker opens its own
@@ -92,17 +92,18 @@ class ImageFiles(torch.utils.data.Dataset):
                 raw = decode(image, self.size, self.channels)
                 doubts = []
                 x = _tensor(raw, self.size, self.channels, _span(image, raw, doubts))
-                self._tell(*doubts)
+                self._warn_once(*doubts)
                 return x
             except DataError as error:
                 problem = str(error)
-                self._tell(f"{problem} The next image takes its place.")
+                self._warn_once(f"{problem} The next image takes its place.")
         raise DataError(f"none of the {len(self)} images can be read. The last: {problem}")
 
-    def _tell(self, *problems):
+    def _warn_once(self, *problems):
+        """A DataWarning for each of the problems that has not had one."""
         for problem in problems:
-            if problem not in self.told:
-                self.told.add(problem)
+            if problem not in self.warned:
+                self.warned.add(problem)
                 warn(problem)
 
 
@@ -116,7 +117,7 @@ def load_pairs(images, masks, size):
     Raises DataError if an image and its mask differ in shape, if two files could be the image or the mask of one pair,
     or if most images have no mask.
     """
-    size, _ = _whole(size, 1)
+    size, _ = checked_size(size, 1)
     try:
         pairs, skipped = _paired(find(images), find(masks))
         x = []
@@ -141,15 +142,15 @@ def load_pairs(images, masks, size):
         opened.cache_clear()
 
 
-def _whole(size, channels):
-    """size and channels as Python's integers: NumPy's and torch's are welcome, too."""
+def checked_size(size, channels):
+    """(size, channels) as Python's integers, from those of NumPy and torch, too; DataError where they are none."""
     try:
-        whole = operator.index(size), operator.index(channels)
+        integers = operator.index(size), operator.index(channels)
     except TypeError:
-        whole = 0, 0
-    if whole[0] < 1 or whole[1] not in (1, 3):
+        integers = 0, 0
+    if integers[0] < 1 or integers[1] not in (1, 3):
         raise DataError(f"size must be a whole number above 0 and channels 1 or 3; found {size!r} and {channels!r}.")
-    return whole
+    return integers
 
 
 def _span(image, raw, doubts):
@@ -309,12 +310,12 @@ def _twice(images, masks):
             f"open which of them makes the pair. Remove or rename all but one.{more}")
 
 
-def turned(images):
+def dihedral(images):
     """The eight rotations and flips of square images (N, C, H, H): (8 N, C, H, H), the originals first."""
     return torch.cat([x.rot90(k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)])
 
 
-def windows(images, each, size, seed=0):
+def random_crops(images, each, size, seed=0):
     """Random square crops of square images (N, C, H, H): (N * each, C, size, size), those of one image together.
 
     Each side is from a third of the image to all of it, so that few large photographs give many small images.
@@ -327,41 +328,41 @@ def windows(images, each, size, seed=0):
     draw = random.Random(seed)                                        # never the global random state
     found = []
     if full < 3 * size:
-        raise DataError(f"windows of {size} pixels need images of {3 * size} or more, but these have {full}. "
+        raise DataError(f"crops of {size} pixels need images of {3 * size} or more, but these have {full}. "
                         f"Load them larger, with size={4 * size}.")
     for image in images:
         for _ in range(each):
             side = draw.randint(full // 3, full)
             top = draw.randint(0, full - side)
             left = draw.randint(0, full - side)
-            cut = image[None, :, top:top + side, left:left + side]
-            found.append(F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True))
+            crop = image[None, :, top:top + side, left:left + side]
+            found.append(F.interpolate(crop, size=(size, size), mode="bilinear", antialias=True))
     return torch.cat(found)
 
 
-def _fingerprint(found, *settings):
+def _cache_key(found, *settings):
     """A name for this content under these settings, read by this code."""
     code = Path(__file__).read_bytes() + Path(files.__file__).read_bytes()
     digest = hashlib.sha256(code + repr((settings, [file.name for file in found])).encode())
     for where in dict.fromkeys(file.where for file in found):
         if isinstance(where, bytes):
             digest.update(hashlib.sha256(where).digest())
-        elif os.path.isfile(where) and os.access(where, os.R_OK):     # a broken link is told of later
+        elif os.path.isfile(where) and os.access(where, os.R_OK):     # a broken link is reported later
             with open(where, "rb") as stream:                         # a zip may be larger than the memory
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:40]
 
 
-def _recall(cache):
+def _read_cache(cache):
     """(images, names, skipped, doubts) from the cache, or (None, [], [], []) if it has none that can be read."""
     try:
         with open(cache, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return torch.from_numpy(stored["x"]), *(stored[key].tolist() for key in ("names", "skipped", "doubts"))
-    except Exception:                                                 # none, half-written or damaged: read anew
+    except Exception:                                                 # none, half-written or damaged: read again
         return None, [], [], []
 
 
-def _remember(cache, x, *texts):
+def _write_cache(cache, x, *texts):
     """Write the cache whole or not at all."""
     if cache is None or not len(x):
         return
@@ -371,5 +372,5 @@ def _remember(cache, x, *texts):
             names, skipped, doubts = (np.array(text, dtype=str) for text in texts)    # no objects, so no pickle
             np.savez(Path(part, "x.npz"), x=x.numpy(), names=names, skipped=skipped, doubts=doubts)
             os.replace(Path(part, "x.npz"), cache)
-    except OSError:                                                   # a full disk or a read-only checkout: do without
+    except OSError:                                                   # a full disk or a read-only checkout: no cache
         pass

@@ -30,13 +30,13 @@ SUFFIXES = tuple(".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .gif .webp .ppm .pg
 HIDDEN = re.compile(r"(^|[/\\])(\.[^./\\]|__MACOSX[/\\])")
 TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 MAGIC = *TIFF, b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"
-STRANGERS = {rb"\s*<(!doctype|html)": "a web page was saved in its place. Download the file itself.",
-             rb"version https://git-lfs": "it is a git-LFS pointer. Fetch the file itself with `git lfs pull`.",
-             rb".{4}ftyp(hei|hev|mif|msf)": "it is a HEIC photograph. Save it as JPEG.",
-             rb".{128}DICM": "it is a DICOM file. Export it as PNG or TIFF.",
-             rb"%PDF|%!PS": "it is a PDF or PostScript page. Export it as PNG.",
-             rb"PK|Rar!|7z\xbc\xaf|\x1f\x8b": "it is an archive. Unpack it, or give the path of one zip.",
-             rb"\s*<(\?xml|svg)": "it is SVG or XML, not pixels. Export it as PNG."}
+OTHER_FORMATS = {rb"\s*<(!doctype|html)": "a web page was saved in its place. Download the file itself.",
+                 rb"version https://git-lfs": "it is a git-LFS pointer. Fetch the file itself with `git lfs pull`.",
+                 rb".{4}ftyp(hei|hev|mif|msf)": "it is a HEIC photograph. Save it as JPEG.",
+                 rb".{128}DICM": "it is a DICOM file. Export it as PNG or TIFF.",
+                 rb"%PDF|%!PS": "it is a PDF or PostScript page. Export it as PNG.",
+                 rb"PK|Rar!|7z\xbc\xaf|\x1f\x8b": "it is an archive. Unpack it, or give the path of one zip.",
+                 rb"\s*<(\?xml|svg)": "it is SVG or XML, not pixels. Export it as PNG."}
 
 
 class DataError(ValueError):
@@ -332,7 +332,7 @@ def arrays(stream):
         a = a if isinstance(a, np.ndarray) else a["images"] if "images" in a else [*a]
     except Exception as error:
         raise DataError(f"its arrays cannot be read ({error}). "
-                        "Save them anew with np.savez(path, images=...).") from error
+                        "Save them again with np.savez(path, images=...).") from error
     if isinstance(a, list):
         raise DataError(f"it holds no array 'images', only {a}. Save it with np.savez(path, images=...).")
     if a.ndim not in (3, 4):
@@ -374,7 +374,7 @@ def _span(stack):
         for page in tqdm(stack, "range", disable=len(stack) < MANY, leave=False):
             try:
                 a = decode(page)
-            except DataError:                                         # told when this page is read for good
+            except DataError:                                         # reported when this page is read
                 continue
             if isinstance(a, Image.Image):
                 return
@@ -487,7 +487,7 @@ def _why(image, error):
     if not head:
         return f"{image.name} is empty (0 bytes). Copy it again."
     begins = f"{image.name} is not a readable image: it begins with {head[:14].decode('latin1')!r}"
-    for pattern, words in STRANGERS.items():
+    for pattern, words in OTHER_FORMATS.items():
         if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
             return f"{begins}, so {words}"
     if isinstance(error, Image.UnidentifiedImageError) and not head.startswith(MAGIC):

@@ -1,4 +1,4 @@
-"""Is it right?  Is it real?  Is it new?  Measures of agreement between pictures, masks, and sets of pictures."""
+"""Is it right?  Is it real?  Is it new?  Measures of agreement between images, masks, and sets of images."""
 import torch
 
 
@@ -18,7 +18,7 @@ def dice(pred, target, smooth=1e-6):
 
 
 def psnr(pred, target, peak=2.0):
-    """Peak signal-to-noise ratio in dB of pictures (B, ...): (B,); peak is the range of values, 2 for [-1, 1]."""
+    """Peak signal-to-noise ratio in dB of images (B, ...): (B,); peak is the range of values, 2 for [-1, 1]."""
     return 10 * torch.log10(peak**2 / ((pred - target) ** 2).flatten(1).mean(1))
 
 
@@ -32,11 +32,11 @@ def closeness(images, references, k=50):
     """(closeness, indices), each (B,): how far the nearest reference (N, ...) is, in units of how far the next k are.
 
     0 for an exact copy, just below 1 where the nearest is no nearer than others (Carlini et al. 2023, section 5). Every
-    picture is first given mean 0 and length 1: else an empty picture lies near everything, and a pale copy far off.
+    image is first given mean 0 and length 1: else an empty image lies near everything, and a pale copy far off.
     ValueError: fewer than two references.
     """
     if len(references) < 2:
-        raise ValueError(f"closeness needs two or more pictures to compare with; found {len(references)}.")
+        raise ValueError(f"closeness needs two or more images to compare with; found {len(references)}.")
     centred = [x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (images, references)]
     x, y = [c / c.norm(dim=1, keepdim=True).clamp(min=1e-6) for c in centred]
     distance, index = nearest(x, y)
@@ -45,15 +45,15 @@ def closeness(images, references, k=50):
 
 
 def memorisation(made, held_out, draws=1000, seed=0):
-    """The share of a model's pictures that are copies: (value, resampled (draws,), limit).
+    """The share of a model's images that are copies: (value, resampled (draws,), limit).
 
-    made, held_out: the closeness to the training pictures (N,), (M,), of what the model made and of what it cannot know
-    limit: a copy lies closer than every held-out picture.  Those below 0.5 do not count: the data hold them twice.
-    As many copies as there are among the held-out pictures are no fault of the model: fresh pictures score about 0,
-    copies 1. The bootstrap draws both sets again. ValueError: no picture made, or none held out that is no copy.
+    made, held_out: the closeness to the training images (N,), (M,), of what the model made and of what it cannot know
+    limit: a copy lies closer than every held-out image.  Those below 0.5 do not count: the data hold them twice.
+    As many copies as there are among the held-out images are no fault of the model: fresh images score about 0,
+    copies 1. The bootstrap draws both sets again. ValueError: no image made, or none held out that is no copy.
     """
     if len(made) < 1 or not (held_out >= 0.5).any():
-        raise ValueError(f"memorisation compares pictures with held-out ones that are no copies; found {len(made)} and "
+        raise ValueError(f"memorisation compares images with held-out ones that are no copies; found {len(made)} and "
                          f"{int((held_out >= 0.5).sum())} of {len(held_out)}.")
 
     def score(m, h):                                           # (k, N), (k, M) -> (k,), (k, 1)
@@ -71,10 +71,10 @@ def kid(a, b, draws=1000, seed=0):
     """Kernel inception distance of two sets of features (N, D), (M, D): (value, resampled (draws,)).
 
     The unbiased squared maximum mean discrepancy under the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 3):
-    0 on average where both sets come from one distribution. The bootstrap draws pictures again, with replacement, and
-    never pairs a picture with itself; its quantiles give an interval. Equal seeds draw equal pictures of b: differences
+    0 on average where both sets come from one distribution. The bootstrap draws images again, with replacement, and
+    never pairs an image with itself; its quantiles give an interval. Equal seeds draw equal images of b: differences
     are paired.
-    ValueError: fewer than two pictures, or features of different length.
+    ValueError: fewer than two images, or features of different length.
     """
     if min(len(a), len(b)) < 2 or a.shape[1:] != b.shape[1:]:
         raise ValueError(f"kid compares two sets (N, D) of two or more rows each; found {tuple(a.shape)} and "

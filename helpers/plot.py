@@ -1,6 +1,6 @@
-"""Figures: pictures in rows and grids, curves and bars.  Each call gives a Picture, which a notebook shows by itself.
+"""Figures: images in rows and grids, curves and bars.  Each call gives a Png, which a notebook displays.
 
-Pictures are tensors (C, H, W) in [-1, 1], grey or colour; a mask m in {0, 1} is shown as 2 * m - 1.
+Images are tensors (C, H, W) in [-1, 1], grey or colour; a mask m in {0, 1} is shown as 2 * m - 1.
 """
 import base64
 import io
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torchvision.utils import make_grid
 
-# four of Okabe & Ito 2008, a brown and a navy: told apart by colour-blind eyes and dark enough on white, by test
+# four of Okabe & Ito 2008, a brown and a navy: distinguishable to colour-blind eyes and dark enough on white, by test
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#692D0F", "#000096", "#000000"]
 DPI = 80
 
 
-class Picture:
-    """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it.
+class Png:
+    """A figure as a PNG file: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it.
 
     colours: how many the file keeps, at most 256; None keeps all.  Plots need few, and their files shrink to a third.
     """
@@ -47,7 +47,7 @@ def pixels(image):
 
 
 def panels(rows, alt, titles=(), labels=(), side=1.5):
-    """Rows of pictures, with a title over each column and a label left of each row; side: a picture's width, inches."""
+    """Rows of images, with a title over each column and a label left of each row; side: an image's width, inches."""
     rows = [list(row) for row in rows]
     columns = max(map(len, rows))
     gap = 0.06
@@ -55,7 +55,7 @@ def panels(rows, alt, titles=(), labels=(), side=1.5):
     left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
     width = left + columns * (side + gap)
     height = top + len(rows) * (side + gap)
-    figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many pictures take long to draw
+    figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many images take long to draw
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             x = left + j * (side + gap)
@@ -70,20 +70,20 @@ def panels(rows, alt, titles=(), labels=(), side=1.5):
                 figure.text((x + side / 2) / width, (y + side + 0.05) / height, titles[j], fontsize=9, ha="center")
             if j == 0 and i < len(labels):
                 figure.text((x - 0.06) / width, (y + side / 2) / height, labels[i], fontsize=9, ha="right", va="center")
-    return Picture(figure, alt)
+    return Png(figure, alt)
 
 
 def grid(images, alt, columns=8, title="", side=0.9):
-    """A sheet of many pictures (N, C, H, W), side inches each."""
-    sheet = make_grid(images.detach().cpu(), nrow=columns, padding=2, pad_value=1)
+    """A grid of images (N, C, H, W), side inches each."""
+    tiled = make_grid(images.detach().cpu(), nrow=columns, padding=2, pad_value=1)
     lines = -(-len(images) // columns)
     figure = Figure(figsize=(side * min(columns, len(images)), side * lines + (0.3 if title else 0)))
     axes = figure.add_axes((0, 0, 1, side * lines / figure.get_figheight()))
-    axes.imshow(pixels(sheet), interpolation="nearest")
+    axes.imshow(pixels(tiled), interpolation="nearest")
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=10, pad=5)
-    return Picture(figure, alt)
+    return Png(figure, alt)
 
 
 def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.8), marks=None):
@@ -105,7 +105,7 @@ def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.
                           va="top" if i % 2 else "bottom")
         axes.set(xlabel=xlabel, ylabel=label, title=head, yscale="log" if log else "linear")
         finish(axes, legend=len(group) > 1)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
@@ -116,7 +116,7 @@ def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
     axes.set(ylabel=ylabel, title=title)
     axes.margins(y=0.15)
     finish(axes)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
@@ -133,11 +133,11 @@ def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
         axes.set(ylabel=label, title=head)
         axes.margins(x=0.1, y=0.1)
         finish(axes)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def finish(axes, legend=False):
-    """The look that all plots with axes share."""
+    """Give axes the style that all plots share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.title.set_fontsize(10)
     if legend:

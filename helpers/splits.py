@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from helpers.data import WORDS, inside_zip, load_images, windows
+from helpers.data import WORDS, inside_zip, load_images, random_crops
 from helpers.files import DataError, warn
 
 
@@ -100,7 +100,7 @@ def training_images(path, size, channels=1, crops=1, seed=0):
     if crops == 1:
         return load_images(path, size, channels, names=True)
     images, names = load_images(path, 4 * size, channels, names=True)
-    return windows(images, crops, size, seed), names
+    return random_crops(images, crops, size, seed), names
 
 
 def trained_and_held_out(path, about, least=0):
@@ -117,7 +117,7 @@ def trained_and_held_out(path, about, least=0):
     n = len(names) - len(names_out)
     if (about.get("images", len(names)), names_out) != (len(names), names[max(n, 0):]):
         raise DataError(f"{path} has changed since the network was trained: it holds {len(names)} images, then it held "
-                        f"{about.get('images')}. Put the files back as they were, or train anew in notebook 03.")
+                        f"{about.get('images')}. Put the files back as they were, or train again in notebook 03.")
     whole = images if crops == 1 else load_images(path, about["size"], about["channels"])
     known = {x.numpy().tobytes() for x in whole[:n]}
     out = [i for i in range(n, len(names)) if whole[i].numpy().tobytes() not in known]

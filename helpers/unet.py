@@ -70,7 +70,7 @@ class UNet(nn.Module):
     patch: side of the square that pixel_unshuffle folds into channels before the first level (1: none)
     attend: self-attention in the middle, at the lowest resolution
     skips: join each level on the way up with its twin on the way down
-    num_classes: how many labels y there are, from 0; a picture whose y is -1 has none, nor have all where y is None
+    num_classes: how many labels y there are, from 0; an image whose y is -1 has none, nor have all where y is None
     ValueError where a width is no multiple of 8, or H or W not divisible by patch * 2^(levels - 1).
     """
 
@@ -102,7 +102,7 @@ class UNet(nn.Module):
         config = self.config
         height, width = x.shape[-2:]
         if height % self.divisor or width % self.divisor:
-            raise ValueError(f"pictures of {height}×{width} do not fit this network: choose a size divisible by "
+            raise ValueError(f"images of {height}×{width} do not fit this network: choose a size divisible by "
                              f"{self.divisor}.")
         t = x.new_zeros(len(x)) if t is None else t            # a clean image is an image at t = 0
         emb = self.time(time_embedding(t, config["channels"][0]).to(x.dtype))

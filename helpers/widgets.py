@@ -6,15 +6,15 @@ from html import escape
 import ipywidgets
 
 
-def as_html(picture):
-    """The <img> of a plot.Picture, with its words as alternative text: ipywidgets.Image has no place for them."""
-    width, height = (int.from_bytes(picture.png[k:k + 4], "big") for k in (16, 20))      # of a PNG: nothing jumps
-    return (f'<img src="data:image/png;base64,{base64.b64encode(picture.png).decode()}" alt="{escape(picture.alt)}" '
+def as_html(image):
+    """The <img> of a plot.Png, with its words as alternative text: ipywidgets.Image has no place for them."""
+    width, height = (int.from_bytes(image.png[k:k + 4], "big") for k in (16, 20))      # of a PNG: nothing jumps
+    return (f'<img src="data:image/png;base64,{base64.b64encode(image.png).decode()}" alt="{escape(image.alt)}" '
             f'width="{width}" height="{height}" decoding="sync" style="max-width: 100%; height: auto">')
 
 
 class Explorer:
-    """draw(**values) -> plot.Picture, drawn again whenever one of the controls changes.
+    """draw(**values) -> plot.Png, drawn again whenever one of the controls changes.
 
     controls: ipywidgets by the name of draw's argument.  A ValueError from draw is shown as a sentence, and the last
     figure stays.
@@ -55,7 +55,7 @@ def explore(draw, **controls):
 
 
 def stepper(draw, last, **controls):
-    """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Picture."""
+    """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Png."""
     slider = ipywidgets.IntSlider(last * 2 // 3, 0, last, description="step")    # where most is to be seen
     buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
 

@@ -20,7 +20,7 @@ def cells(n, size=64, seed=0):
     """Electron micrographs of brain tissue and their mitochondria: Cells(images, masks, slices).
 
     n images of size × size pixels, 16 cut at random places from each slice, which is four times as wide. Images of
-    one slice overlap and share its stain and grain: split into training and test by slice, never by image.
+    one slice overlap and share its stain and fine texture: split into training and test by slice, never by image.
     """
     n, size, seed = check(n, size, seed)
     images = []
@@ -74,7 +74,7 @@ def _tissue(rng, width):
     body = -0.2 + 0.27 * folds + 0.05 * fine[1] - 0.4 * torch.exp(-((inside - 0.5) / 0.6) ** 2)
     image = image + (body - image) * torch.sigmoid(4 * inside)
 
-    # each slice has its own stain and grain
+    # each slice has its own stain and fine texture
     image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.15, 0.15)
     image = image + rng.uniform(0.06, 0.11) * white_noise(rng, width, width)
     return image.clamp(-1, 1), (inside > 0).float()

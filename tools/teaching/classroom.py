@@ -26,7 +26,7 @@ TEXTS = Path(__file__).resolve().parent / "texts"              # those of the in
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
 
-def pages():
+def notebooks():
     """The saved notebooks, {number: path}, in their order."""
     return {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 
@@ -36,7 +36,7 @@ def title(notebook):
 
 
 def minutes(notebook):
-    """What the page says of its own time, in minutes.  "Under a minute" counts as one."""
+    """The running time that a notebook states, in minutes.  "Under a minute" counts as one."""
     said = re.search(r"Time: (?:about ([\d½]+) minutes?|under a minute)", notebook.cells[0].source)
     if said is None:
         raise ValueError(f"“{title(notebook)}” does not say its time: its first cell needs “Time: about N minutes”.")
@@ -48,13 +48,13 @@ def tagged(cell, tag):
 
 
 def exercises(notebook):
-    """The names of a page's exercises, in their order."""
+    """The names of a notebook's exercises, in their order."""
     return [re.search(r"check\.(\w+)\(my_\w+\)\s*\Z", cell.source)[1] for cell in notebook.cells
             if tagged(cell, "exercise")]
 
 
 def bulleted(page):
-    """The wrong ideas of a page: the part of misconceptions.md under its number."""
+    """The misconceptions of a notebook, "01" …: the part of misconceptions.md under its number."""
     text = (TEXTS / "misconceptions.md").read_text(encoding="utf8")
     part = re.search(rf"(?ms)^## {page}\b[^\n]*\n(.*?)(?=^## |\Z)", text)
     return part[1].strip() if part else ""
@@ -149,10 +149,10 @@ def instructor(notebook, page, folder=None):
 
 
 def write(kind, target, folder=None):
-    """Write all pages of a kind into target; folder: see relinked().  The paths."""
+    """Write all notebooks of a kind into target and return their paths; folder: see relinked()."""
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for page, path in pages().items():
+    for page, path in notebooks().items():
         notebook = nbformat.read(path, as_version=4)
         made = student(notebook, folder) if kind == "student" else instructor(notebook, page, folder)
         nbformat.validate(made)

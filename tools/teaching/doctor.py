@@ -4,7 +4,7 @@
     python -m tools.teaching.doctor                # the same, in the repository
     python -m tools.teaching.doctor reference      # measure this machine as the one that others are compared with
 
-Python's own library is enough; with torch it also measures speed, and says how long each page will take. The machine
+Python's own library is enough; with torch it also measures speed and says how long each notebook will take. The machine
 that others are compared with stands in speed.json.
 """
 import importlib.util
@@ -90,7 +90,7 @@ def processor():
 
 
 def speed(seconds=3.0):
-    """Training steps that one core makes in a second of its own time: 16 pictures of 64×64, the best of several.
+    """Training steps that one core makes in a second of its own time: 16 images of 64×64, the best of several.
 
     Its own time, so that other programs do not count; the course's network, on the processor.
     """
@@ -113,8 +113,8 @@ def speed(seconds=3.0):
     return 1 / best
 
 
-def pages():
-    """{number: (title, minutes that the page says it takes, minutes of these that are a training by the clock)}."""
+def notebooks():
+    """{number: (title, minutes that the notebook states, minutes of these that are a training by the clock)}."""
     found = {}
     for path in sorted([*ROOT.glob("student/[0-9]*.ipynb")] or ROOT.glob("notebooks/[0-9]*.ipynb")):
         text = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf8"))["cells"]]
@@ -126,7 +126,7 @@ def pages():
 
 
 def forecast(total, clock, ratio):
-    """Minutes of a page where a core is ratio times as fast as the reference's; training by the clock stays as long."""
+    """Minutes of a notebook on cores ratio times as fast as the reference's; training by the clock stays as long."""
     return clock + (total - clock) / ratio
 
 
@@ -145,7 +145,7 @@ def examine(say=print):
     report(cores() >= 2, f"{cores()} processor cores.", "With a single core everything takes about twice as long.")
     size = memory()
     report(size is None or size >= MEMORY * 0.9, f"{size:.0f} GB of memory." if size else "It does not say its memory.",
-           f"The pages want {MEMORY} GB: close other programs, a browser with many tabs above all.")
+           f"The notebooks need {MEMORY} GB: close other programs, a browser with many tabs above all.")
     free = shutil.disk_usage(ROOT).free / 2**30
     report(free >= DISK, f"{free:.0f} GB of the disk are free.", f"The packages want about {DISK} GB: make room.")
     weights = [*ROOT.glob("data/weights/*.safetensors")]
@@ -161,7 +161,7 @@ def examine(say=print):
             import torchvision  # noqa: F401
         except (ImportError, RuntimeError) as error:
             report(False, f"torch and torchvision do not fit together ({str(error).splitlines()[0]}).",
-                   "Install both anew, from the same place.")
+                   "Install both again, from the same place.")
         times(say, troubles)
     else:
         say("Without torch there is no telling how fast this machine is.")
@@ -171,13 +171,13 @@ def examine(say=print):
 
 
 def times(say, troubles):
-    """Measure, and say how long each page will take."""
+    """Measure, and say how long each notebook will take."""
     reference = json.loads((HERE / "speed.json").read_text(encoding="utf8"))
     here = speed()
-    ratio = here / reference["steps_per_second"] * min(cores(), 2) / 2           # the pages were timed on two cores
+    ratio = here / reference["steps_per_second"] * min(cores(), 2) / 2           # the notebooks were timed on two cores
     say(f"A core trains {here:.1f} steps a second; one of the reference ({reference['machine']}) makes "
         f"{reference['steps_per_second']:.1f}. Expect, if nothing else runs, and less with more than two cores:")
-    for title, total, clock in pages().values():
+    for title, total, clock in notebooks().values():
         say(f"    {title} ".ljust(46, ".") + f" {max(forecast(total, clock, ratio), 0.5):4.1f} minutes" +
             f" ({clock:g} of them a training by the clock)" * (clock > 0))
     if ratio < 0.4:
@@ -189,7 +189,7 @@ def main(*words):
         file = HERE / "speed.json"
         about = {"machine": f"{processor()}, {cores()} cores, {platform.system()}",
                  "steps_per_second": round(speed(20), 2),
-                 "what": "16 pictures of 64×64, forwards and backwards through UNet(1, 1, (16, 24, 32, 48))",
+                 "what": "16 images of 64×64, forwards and backwards through UNet(1, 1, (16, 24, 32, 48))",
                  "torch": metadata.version("torch")}
         file.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
         return print(f"{file.name}: {about['steps_per_second']} steps a second.")

@@ -39,7 +39,7 @@ def read(name):
 
 
 def course():
-    """{number: (title, minutes, names of the exercises)} of all pages."""
+    """{number: (title, minutes, names of the exercises)} of all notebooks."""
     found = {}
     for page, path in classroom.pages().items():
         notebook = nbformat.read(path, as_version=4)
@@ -149,7 +149,7 @@ def requirements():
 
 
 def build(folder, decks=True):
-    """Lay the kit out in folder, anew; decks: with slides, which want the extras kit and site."""
+    """Write the kit into folder, which is emptied first; decks: with slides, which want the extras kit and site."""
     shutil.rmtree(folder, ignore_errors=True)
     for kind in ("student", "instructor"):
         classroom.write(kind, folder / kind)
@@ -176,7 +176,7 @@ def build(folder, decks=True):
 
 
 def slides_into(folder):
-    """The slides of all pages, what they need, and a page that leads to them."""
+    """The slides of all notebooks, what they need, and a page that links to them."""
     from tools.teaching import slides
     for part, content in slides.reveal().items():
         (folder / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
