@@ -41,7 +41,7 @@ def read(name):
 def course():
     """{number: (title, minutes, names of the exercises)} of all notebooks."""
     found = {}
-    for page, path in classroom.pages().items():
+    for page, path in classroom.notebooks().items():
         notebook = nbformat.read(path, as_version=4)
         found[page] = classroom.title(notebook), classroom.minutes(notebook), classroom.exercises(notebook)
     return found
@@ -182,7 +182,7 @@ def slides_into(folder):
         (folder / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
         (folder / "reveal" / part).write_bytes(content)
     lines = ["# Slides", "Arrow keys lead on; S opens the speaker's notes, F fills the screen, O shows all slides."]
-    for page, path in classroom.pages().items():
+    for page, path in classroom.notebooks().items():
         (folder / f"{path.stem}.html").write_text(slides.deck(path), encoding="utf8")
         lines.append(f"- [{course()[page][0]}]({path.stem}.html)")
     (folder / "index.html").write_text(html("\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])), encoding="utf8")
