@@ -1,16 +1,16 @@
-"""Any images in: a file, a folder, a zip, a TIFF stack, an array file or an upload become tensors.
+"""Load images from a file, a folder, a zip, a TIFF stack, an array file or an upload as tensors.
 
     x = load_images("holiday.zip", size=64)                    # (N, 1, 64, 64), float32 in [-1, 1]
     x, y = load_pairs("training.tif", "groundtruth.tif", 64)   # images and masks, two (N, 1, 64, 64)
 
 The same for every kind of file (helpers/files.py finds and decodes them):
-- Square: the centre square of the shorter side, resized with antialiasing; EXIF rotation is applied first. A mask takes
-  the same square and the nearest pixel, so that a pair stays aligned.
-- Brightness: 8-bit values are divided by 255. All others (16-bit, signed, float) are stretched by the range of their
-  whole file: nothing is clipped, and the pages of a stack keep their relation. NaN becomes the darkest value, and so do
-  the nodata pixels of a GeoTIFF (in a mask both are background); neither counts for the range. A DataWarning says where
-  a value that looks like nodata, but is not declared as such, leaves the rest without contrast.
-- Transparency is put on white (in a mask it is background), in 8-bit images; elsewhere a fourth channel is left out.
+- Square: the central square, resized with antialiasing; EXIF rotation is applied first. Of a mask, the same square with
+  nearest-neighbour interpolation, so that a pair stays aligned.
+- Brightness: 8-bit values are divided by 255. All others (16-bit, signed, float) are scaled by the range of their file:
+  nothing is clipped, and images of a stack stay comparable. NaN becomes the darkest value, and so do the nodata pixels
+  of a GeoTIFF (in a mask both are background); neither counts for the range. A DataWarning says where a value that
+  looks like nodata, but is not declared as such, leaves the rest without contrast.
+- Transparent pixels become white (background, in a mask) in 8-bit images; elsewhere a fourth channel is left out.
 - Of an animation the first frame is taken, of a 16-bit PNG in colour the upper 8 bits.
 - Linked folders and files are read like others, under each of their names: one linked twice counts twice. A link to a
   folder that holds it is not followed; a broken link is reported.
@@ -160,7 +160,7 @@ def _span(image, raw, doubts):
     span = image.span or value_range([raw])
     if span.fill is not None:
         sentence = doubt(image.name.partition(", page ")[0], span)
-        doubts += [] if sentence in doubts else [sentence]            # one for all pages of a stack
+        doubts += [] if sentence in doubts else [sentence]            # one for a stack
     return span
 
 
@@ -341,7 +341,7 @@ def random_crops(images, each, size, seed=0):
 
 
 def _cache_key(found, *settings):
-    """A name for this content under these settings, read by this code."""
+    """The name of the cache file: a hash of the content, the settings and this code."""
     code = Path(__file__).read_bytes() + Path(files.__file__).read_bytes()
     digest = hashlib.sha256(code + repr((settings, [file.name for file in found])).encode())
     for where in dict.fromkeys(file.where for file in found):

@@ -1,4 +1,4 @@
-"""The network whose features the KID uses, and what it reads off an image: craters and the direction of the light."""
+"""The network whose features the KID uses, and what it predicts from an image: craters and the direction of light."""
 import torch
 from torch import nn
 
@@ -48,7 +48,7 @@ def features(feature_net, images):
 
 @torch.no_grad()
 def find_craters(feature_net, images, threshold=0.5):
-    """For each grey image (N, 1, H, W): (centres (k, 2) as column, row, radii (k,)), in pixels, of the sure ones."""
+    """For each grey image (N, 1, H, W): (centres (k, 2) as column, row, radii (k,)), in pixels, of those detected."""
     found = []
     for x in images.split(64):
         out = feature_net(x)

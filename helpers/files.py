@@ -62,7 +62,7 @@ LOCK = threading.RLock()
 
 @contextmanager
 def _alone():
-    """What only one thread may do at a time, since open files are shared, and so are the settings that are put back.
+    """A context for one thread at a time, since open files and the settings restored here are shared.
 
     Without Pillow's warning of large images (twice as large is an error) and tifffile's log (DataWarning says it all).
     """
@@ -124,7 +124,7 @@ def opened(kind, where, member=None):
 
 
 def _forked():
-    """A worker process shares no position in a stream, and waits for no thread that stayed with its parent."""
+    """In a worker process, forget open files and locks of the parent: positions in streams would be shared."""
     global LOCK
     LOCK = threading.RLock()
     opened.cache_clear()

@@ -1,4 +1,4 @@
-"""Is it right?  Is it real?  Is it new?  Measures of agreement between images, masks, and sets of images."""
+"""Evaluation: agreement of images and masks, distance between sets of images, and memorisation."""
 import torch
 
 
@@ -23,16 +23,16 @@ def psnr(pred, target, peak=2.0):
 
 
 def nearest(queries, references):
-    """(distances, indices), each (B,): the reference (N, ...) nearest to each query (B, ...), a look for copies."""
+    """(distances, indices), each (B,): the reference (N, ...) nearest to each query (B, ...), to find copies."""
     index = torch.cdist(queries.flatten(1), references.flatten(1)).argmin(1)
-    return (queries - references[index]).flatten(1).norm(dim=1), index       # cdist rounds: a copy would lie at 0.03
+    return (queries - references[index]).flatten(1).norm(dim=1), index       # cdist rounds: a copy would be 0.03 away
 
 
 def closeness(images, references, k=50):
     """(closeness, indices), each (B,): how far the nearest reference (N, ...) is, in units of how far the next k are.
 
     0 for an exact copy, just below 1 where the nearest is no nearer than others (Carlini et al. 2023, section 5). Every
-    image is first given mean 0 and length 1: else an empty image lies near everything, and a pale copy far off.
+    image is first normalised to mean 0 and length 1: else an empty image is near all others, and a pale copy far away.
     ValueError: fewer than two references.
     """
     if len(references) < 2:
@@ -47,10 +47,10 @@ def closeness(images, references, k=50):
 def memorisation(made, held_out, draws=1000, seed=0):
     """The share of a model's images that are copies: (value, resampled (draws,), limit).
 
-    made, held_out: the closeness to the training images (N,), (M,), of what the model made and of what it cannot know
-    limit: a copy lies closer than every held-out image.  Those below 0.5 do not count: the data hold them twice.
-    As many copies as there are among the held-out images are no fault of the model: fresh images score about 0,
-    copies 1. The bootstrap draws both sets again. ValueError: no image made, or none held out that is no copy.
+    made, held_out: the closeness to the training images (N,), (M,), of generated and of held-out images
+    limit: a copy lies closer than every held-out image.  Those below 0.5 are left out: they are duplicates in the data.
+    The rate of copies among held-out images is subtracted, so fresh images score about 0 and copies 1. The bootstrap
+    resamples both sets. ValueError: no generated image, or no held-out image that is not a duplicate.
     """
     if len(made) < 1 or not (held_out >= 0.5).any():
         raise ValueError(f"memorisation compares images with held-out ones that are no copies; found {len(made)} and "
@@ -71,8 +71,8 @@ def kid(a, b, draws=1000, seed=0):
     """Kernel inception distance of two sets of features (N, D), (M, D): (value, resampled (draws,)).
 
     The unbiased squared maximum mean discrepancy under the kernel (x.y / D + 1)^3 (Binkowski et al. 2018, section 3):
-    0 on average where both sets come from one distribution. The bootstrap draws images again, with replacement, and
-    never pairs an image with itself; its quantiles give an interval. Equal seeds draw equal images of b: differences
+    0 on average where both sets come from one distribution. The bootstrap resamples the images with replacement and
+    never pairs an image with itself; its quantiles give an interval. Equal seeds resample b equally, so differences
     are paired.
     ValueError: fewer than two images, or features of different length.
     """

@@ -1,6 +1,6 @@
-"""Noise out: from pure noise to an image, step by step.
+"""Samplers: from pure noise to an image, step by step.
 
-Three kinds of function meet here, and a function of your own may take the place of any of them.
+There are three kinds of function, and each can be replaced by one of your own.
 
     x0_model(xt, t) -> x0_hat                  The model: its estimate of the clean image.  t is (B,), int64.  as_x0 in
                                                guidance.py makes one of a network, whatever it was trained to predict.
@@ -8,12 +8,12 @@ Three kinds of function meet here, and a function of your own may take the place
                                                time s.  t and s are Python integers, so alpha_bar[t] is one number.
     sample_path(x0_model, schedule, x, ...)    The loop, one for all samplers.
 
-Images are (B, C, H, W).  alpha_bar is (T + 1,), float32 on the device of x, for Apple's GPUs know no float64.  That
-rounds 1 - alpha_bar near t = 0, and moves a pixel by 2e-6 in 15 steps and 2e-4 in 1,000, a fortieth of a grey level.
+Images are (B, C, H, W).  alpha_bar is (T + 1,), float32 on the device of x, since Apple's GPUs have no float64.  This
+rounds 1 - alpha_bar near t = 0, and changes a pixel by 2e-6 in 15 steps and 2e-4 in 1,000, a fortieth of a grey level.
 
-A step that draws has one argument more, z (B, C, H, W), fresh standard normal noise.  A multistep sampler has one more,
+A stochastic step has one more argument, z (B, C, H, W), fresh standard normal noise.  A multistep sampler has another,
 previous: the (t, x0) of the step before, None in the first step.  The loop looks for these two names in the step's
-signature, and hands over what is there.
+signature, and passes those that are there.
 
 Where eps_hat is needed, for inversion or a plot: schedule.predict_eps(xt, t, x0_hat), t > 0.
 """

@@ -1,4 +1,4 @@
-"""One UNet.  At t = 0 it segments; at t > 0 it predicts what the noise hides."""
+"""The UNet of the course: a segmentation network at t = 0, a denoising network at t > 0."""
 import math
 
 import torch

@@ -55,7 +55,7 @@ def fresh(data, n, size, seed, each=1):
 
 
 def compared(data, size, seed):
-    """What samples are held against: (REFERENCES images, labels), and SAMPLES others for the floor, alike."""
+    """The reference set, (REFERENCES images, labels), and another of SAMPLES images for the floor."""
     if data == "digits":           # only so many exist: no image may stand in both sets
         x, y = fresh(data, 10_000, size, seed)
         return (x[SAMPLES:], y[SAMPLES:]), (x[:SAMPLES], y[:SAMPLES])
@@ -143,7 +143,7 @@ def settings():
 
 
 def reading(feature_net, moon):
-    """How rightly a FeatureNet reads images of craters (scenes.Craters), whose truth is known: a dictionary."""
+    """How accurate a FeatureNet is on images of craters (scenes.Craters), whose ground truth is known: a dictionary."""
     found = find_craters(feature_net, moon.images)
     there = [r > 0 for r in moon.radii]
     counts = torch.tensor([[len(r) for _, r in found], [k.sum() for k in there]], dtype=torch.float64)
@@ -177,7 +177,7 @@ def sha256(path):
 
 
 def command(about):
-    """The call of tools.models.train that a header tells of, but for what it writes and where: a text."""
+    """The call of tools.models.train that made a file, from its header, without the options for output: a text."""
     usual = vars(train.options([]))
     words = []
     found = about | {"widths": about["architecture"]["channels"], "patch": about["architecture"]["patch"]}

@@ -1,4 +1,4 @@
-"""The report card of a model: are its images good, or copied?  One HTML file and one PDF, each whole in itself.
+"""The report card of a model, on quality and memorisation: one HTML file and one PDF, each self-contained.
 
     found = examine(samples, trained, held_out, real, embed)
     page, pdf = write("build/report", "my craters", samples, trained, found)
@@ -76,8 +76,8 @@ def verdicts(found):
     else:
         copies = f"No copies found among {n} images. (Up to {3 / n:.0%} of all it makes could still be some.)"
     value, low, high = found.kid
-    told = "cannot tell its images from real ones" if low <= 0 else "can tell its images from real ones"
-    return [copies, f"The feature network {told}: KID {value:.3f} ({low:.3f} to {high:.3f}). Copies would pass "
+    verdict = "cannot tell its images from real ones" if low <= 0 else "can tell its images from real ones"
+    return [copies, f"The feature network {verdict}: KID {value:.3f} ({low:.3f} to {high:.3f}). Copies would pass "
             "this test, too.",
             f"{found.precision:.0%} of its images lie among the real ones, {found.recall:.0%} of the real ones among "
             f"its own.", BLIND]

@@ -1,7 +1,7 @@
 """Two versions of every notebook for a class, from the one source: build/student and build/instructor.
 
     python -m tools.teaching.classroom student                # no outputs, stubs as they are, solutions out of sight
-    python -m tools.teaching.classroom instructor             # outputs, answers, known mistakes, wrong ideas, times
+    python -m tools.teaching.classroom instructor             # outputs, answers, known mistakes, misconceptions, times
     python -m tools.teaching.classroom rehearse [02 05 ...]   # Run-All of student notebooks, each in a fresh kernel
 """
 import ast
@@ -143,7 +143,7 @@ def instructor(notebook, page, folder=None):
                                  f"</summary>\n\n{mistakes(name)}\n\n</details>", name))
     about = (f"## For the teacher\n\nRuns in about {minutes(notebook):g} minutes on two cores. "
              f"Exercises: {', '.join(f'`{name}`' for name in exercises(notebook)) or 'none'}.\n\n"
-             f"**Wrong ideas to expect, and what answers them**\n\n{bulleted(page)}")
+             f"**Misconceptions to expect, and what answers them**\n\n{bulleted(page)}")
     copied.cells = [cells[0], teacher(about, page), *cells[1:]]
     return copied
 

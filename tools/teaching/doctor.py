@@ -1,4 +1,4 @@
-"""Is this machine ready for the course?  It installs nothing, sends nothing, writes nothing, and answers in sentences.
+"""Check whether a machine is ready for the course, without installing, sending or writing anything.
 
     python doctor.py                               # in the kit; ends with 1 if not ready
     python -m tools.teaching.doctor                # the same, in the repository
