@@ -1,4 +1,4 @@
-"""Guidance, and other models made of models.  A model is a callable (xt (B, C, H, W), t (B,)) -> estimate of that shape.
+"""Guidance, and other models made of models.  A model is a callable (xt (B, C, H, W), t (B,)) -> estimate of that size.
 
 guided, each_channel and tiled are weighted means whose weights sum to 1, so they work alike whether the models
 estimate x_0, eps or v: at a given x_t and t, each of these is a linear function of each other.
