@@ -14,7 +14,7 @@ import torch
 from benchmarks.common import at_least, at_most, between, draw, note, verdict, write_file
 from helpers import env, plot
 from helpers.checkpoints import load_sampler, load_weights
-from helpers.data import load_images, windows
+from helpers.data import load_images, random_crops
 from helpers.features import FeatureNet, features, find_craters
 from helpers.metrics import kid, nearest
 from helpers.splits import split
@@ -32,7 +32,7 @@ def cut(photographs, each, seed):
     Light comes from the left in most of them and does so upside down as well; left and right, or quarter turns, would
     change where it comes from.
     """
-    found = windows(photographs, each, 64, seed)
+    found = random_crops(photographs, each, 64, seed)
     found[1::2] = found[1::2].flip(2)
     return found
 

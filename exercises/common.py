@@ -43,7 +43,9 @@ def per_image(formula, shift=0):
 
 def along(axis, formula):
     """The same, with the batch's values of alpha_bar[t] laid along another axis: 1 channels, 2 rows, 3 columns."""
-    return lambda x, t, eps, alpha_bar: formula(x, eps, alpha_bar[t].reshape([1, -1, *[1] * (3 - axis)]))
+    def answer(x, t, eps, alpha_bar):
+        return formula(x, eps, alpha_bar[t].reshape([1, -1, *[1] * (3 - axis)]))
+    return answer
 
 
 def one_noise(function):

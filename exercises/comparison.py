@@ -2,7 +2,8 @@
 import numpy as np
 import torch
 
-RTOL, ATOL = 1e-4, 1e-5                                        # room for float32 and another order of summation
+RTOL = 1e-4
+ATOL = 1e-5                                                    # room for float32 and another order of summation
 HALF = 100                                                     # times as much for half precision, which is told apart
 FEW = 12                                                       # tensors of up to so many numbers are shown in full
 COUNTS = {2: "two", 3: "three", 4: "four"}

@@ -43,6 +43,7 @@ class Diagnosis:
 
     @property
     def wrong(self):
+        """The names of what is wrong, a list."""
         return [row.name for row in self.rows if row.ok is False]
 
     def __iter__(self):
@@ -83,7 +84,7 @@ class Diagnosis:
                 f'<thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>')
 
     def figure(self, axes=None):
-        """The loss by t in its band: a plot.Picture, or drawn into axes."""
+        """The loss by t in its band: a plot.Png, or drawn into axes."""
         from matplotlib.figure import Figure
 
         from helpers import plot
@@ -98,7 +99,7 @@ class Diagnosis:
         axes.set(xlabel="t", ylabel="loss", yscale="log", title="loss by t")
         plot.finish(axes, legend=True)
         if figure is not None:
-            return plot.Picture(figure, "The loss of the network by t, and the band it should lie in.", colours=256)
+            return plot.Png(figure, "The loss of the network by t, and the band it should lie in.", colours=256)
 
 
 @contextmanager
@@ -122,7 +123,7 @@ def in_eval_mode(*networks):
 
 
 def some(x, n):
-    """At most n of x, evenly spread over it."""
+    """At most n of x, evenly spaced."""
     return x[torch.linspace(0, len(x) - 1, min(n, len(x))).round().long()]
 
 
@@ -187,6 +188,7 @@ class Subject:
         return out
 
     def wanted(self, x0, t, eps):
+        """What the network should predict for images x0 (B, C, H, W) with noise eps at times t (B,)."""
         return {"x0": x0, "eps": eps, "v": self.schedule.velocity(x0, t, eps)}[self.target]
 
     def loss(self, x0, t, seed=0):
@@ -202,7 +204,8 @@ def see_range(images, **_):
     """Whether the images lie in [-1, 1], on both sides of 0."""
     name = "range of the images"
     expected = "from -1, black, to 1, white"
-    low, high = images.min().item(), images.max().item()
+    low = images.min().item()
+    high = images.max().item()
     if not bool(torch.isfinite(images).all()):
         return Row(name, False, "numbers that are not finite", expected, "Look at how the files were read.")
     if low >= -1.01 and high <= 1.01 and low < -0.2 and high > 0.2:
@@ -430,7 +433,7 @@ def diagnose(model, images, schedule=None, target="eps", *, average=None, loss=N
     model: a network or any callable (x_t (B, C, H, W), t (B,)) -> what it predicts;  target: "eps", "v" or "x0"
     images: what it was trained on, as it was given them, (N, C, H, W);  schedule: its Schedule, or alpha_bar (T + 1,)
     average: its running average;  loss: (model, batch) -> scalar, as fit takes it;  samples: what it made (M, C, H, W)
-    held_out: images kept back from training (K, C, H, W)
+    held_out: held-out images (K, C, H, W), not in the training set
     What is not handed over is not asked about.  Random states, weights and modes are afterwards as they were before.
     The band of the loss at t: above, 1.25 times that of the best linear filter plus 3 % of that of a constant
     prediction; below, drawn only, that of a denoiser that has memorised all images (see ceiling and floor).

@@ -250,7 +250,10 @@ class Exercise:
     def compared(self, function, found, remarks):
         """The Result of comparing numbers with those of the solution and of the known mistakes."""
         cases, solutions, others = self.prepared()
-        agrees = lambda other: all(y is not RAISES and close(x, torch.as_tensor(y)) for x, y in zip(found, other))
+
+        def agrees(other):
+            return all(y is not RAISES and close(x, torch.as_tensor(y)) for x, y in zip(found, other))
+
         but = "; ".join(remarks)
         also = f" Besides, {but}." if but else ""
         name = next((name for name, other in {"": solutions, **others}.items() if agrees(other)), None)

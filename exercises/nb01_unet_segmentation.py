@@ -69,6 +69,21 @@ def by_appearance(groups, share):
     return torch.isin(groups, torch.tensor(order[-max(round(share * len(order)), 1):]))
 
 
+def from_minus_none(groups, share):
+    """Wrong: a list from minus 0 on is the whole list."""
+    return torch.isin(groups, groups.unique()[-round(share * len(groups.unique())):])
+
+
+def ids_from_zero(groups, share):
+    """Wrong: the largest id is taken for the number of slices."""
+    return groups > groups.max() - max(round(share * (groups.max().item() + 1)), 1)
+
+
+def their_ids(groups, share):
+    """Wrong: the ids, instead of True or False for each image."""
+    return groups.unique()[-max(round(share * len(groups.unique())), 1):]
+
+
 held_out.mistakes = {
     "by image": (last_images,
                  "You hold out the last images, whatever slice they come from. Images of one slice now stand on both "
@@ -81,13 +96,13 @@ held_out.mistakes = {
                     "whole."),
     "inverted": (lambda groups, share: ~held_out.solution(groups, share),
                  "True and False are exchanged: True stands at the training images."),
-    "smallest": (smallest, "You hold out the slices with the smallest ids. Asked for are those with the largest."),
+    "smallest": (smallest, "You hold out the slices with the smallest ids. The task asks for those with the largest."),
     "smallest inverted": (lambda groups, share: ~smallest(groups, share),
-                          "You hold out all but the slices with the smallest ids. Asked for are those with the "
+                          "You hold out all but the slices with the smallest ids. The task asks for those with the "
                           "largest, and only so many."),
     "none": (largest(lambda n, share: round(share * n)),
              "Nearly. With a small share your rounding leaves no slice at all to test on."),
-    "all": (lambda groups, share: torch.isin(groups, groups.unique()[-round(share * len(groups.unique())):]),
+    "all": (from_minus_none,
             "Nearly. With a small share your rounding gives 0, and a list from minus 0 on is the whole list."),
     "share of images": (share_of_images,
                         "You count how many images are held out. The share is one of slices, which hold different "
@@ -99,20 +114,20 @@ held_out.mistakes = {
     "one": (largest(lambda n, share: 1), "You hold out a single slice, whatever the share is."),
     "one more": (largest(lambda n, share: max(round(share * n), 1) + 1), "You hold out one slice too many."),
     "by appearance": (by_appearance,
-                      "You take the slices that come last in the list. Asked for are those with the largest ids."),
+                      "You take the slices that come last in the list. The task asks for those with the largest ids."),
     "above a share of the ids": (lambda groups, share: groups > groups.max() * (1 - share),
                                  "You compare with a share of the largest id. The ids are names, which may begin "
                                  "anywhere: count the different ones."),
     "of the ids": (lambda groups, share: groups >= groups.max() * (1 - share),
                    "You take a share of the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
-    "ids from 0": (lambda groups, share: groups > groups.max() - max(round(share * (groups.max().item() + 1)), 1),
+    "ids from 0": (ids_from_zero,
                    "You count the slices by the largest id. The ids are names, which may begin anywhere: count the "
                    "different ones."),
-    "their ids": (lambda groups, share: groups.unique()[-max(round(share * len(groups.unique())), 1):],
-                  "These are the ids of the held-out slices. Asked for is True or False for each image."),
+    "their ids": (their_ids,
+                  "These are the ids of the held-out slices. The task asks for True or False for each image."),
     "their places": (lambda groups, share: held_out.solution(groups, share).nonzero()[:, 0],
-                     "These are the places of the held-out images. Asked for is True or False for each image."),
+                     "These are the places of the held-out images. The task asks for True or False for each image."),
 }
 
 
@@ -124,7 +139,8 @@ TRUE = torch.tensor([[[0., 1, 1, 1], [0, 1, 1, 0]], [[0, 1, 1, 0], [0, 0, 1, 0]]
 
 def areas(pred, target):
     """Of masks (B, H, W): overlap, area of pred, area of target, number of pixels, (B,) each."""
-    p, q = pred.flatten(1).float(), target.flatten(1).float()
+    p = pred.flatten(1).float()
+    q = target.flatten(1).float()
     return (p * q).sum(1), p.sum(1), q.sum(1), p.shape[1]
 
 
@@ -146,7 +162,8 @@ def iou(pred, target):
     - `pred`, `target`: masks (B, H, W), float tensors of zeros and ones
 
     Return one number for each image, (B,). Where both masks are empty, it is 1."""
-    p, q = pred.flatten(1), target.flatten(1)                  # (B, H * W)
+    p = pred.flatten(1)
+    q = target.flatten(1)                                      # (B, H * W)
     overlap = (p * q).sum(1)                                   # (B,)
     union = p.sum(1) + q.sum(1) - overlap                      # the overlap was counted twice
     return torch.where(union == 0, 1.0, overlap / union)
@@ -160,7 +177,7 @@ def one_if_either_is_empty(pred, target):
 
 iou.mistakes = {
     "Dice": (of_areas(lambda i, p, q, n: 2 * i / (p + q)),
-             "This is the Dice score, which counts the overlap twice. Asked for is intersection over union."),
+             "This is the Dice score, which counts the overlap twice. The task asks for intersection over union."),
     "whole batch": (together(iou.solution),
                     "All images are thrown together into one number. Each image has its own: leave the first axis "
                     "alone."),
@@ -191,7 +208,7 @@ iou.mistakes = {
                  "You add 1 above and below to avoid a division by 0. That changes every score: treat the empty case "
                  "on its own."),
     "loss": (of_areas(lambda i, p, q, n: 1 - i / (p + q - i), empty=0.0),
-             "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
+             "This is the loss, small where the masks agree. The task asks for the score, large where they agree."),
     "overlap": (of_areas(lambda i, p, q, n: i), "This is the area of the overlap alone. Divide by that of the union."),
     "of all pixels": (of_areas(lambda i, p, q, n: i / n),
                       "You divide by the number of pixels. Divide by the area of the union."),
@@ -216,24 +233,30 @@ def dice(pred, target):
     - `target`: masks (B, H, W), float tensors of zeros and ones; no mask is empty
 
     Return one number for each image, (B,)."""
-    p, q = pred.flatten(1), target.flatten(1)                  # (B, H * W)
+    p = pred.flatten(1)
+    q = target.flatten(1)                                      # (B, H * W)
     return 2 * (p * q).sum(1) / (p.sum(1) + q.sum(1))          # (B,)
+
+
+def dice_of_squares(pred, target):
+    """Wrong: the values are squared before they are added up."""
+    return 2 * (pred * target).sum((1, 2)) / (pred**2 + target**2).sum((1, 2))
 
 
 dice.mistakes = {
     "half": (of_areas(lambda i, p, q, n: i / (p + q)),
              "It is half of what it should be: the overlap belongs to both areas, and a perfect mask scores 1."),
     "IoU": (of_areas(lambda i, p, q, n: i / (p + q - i)),
-            "This is intersection over union, which counts the overlap once. Asked for is Dice."),
+            "This is intersection over union, which counts the overlap once. The task asks for Dice."),
     "hard": (lambda pred, target: dice.solution((pred > 0.5).float(), target),
              "You turn the predictions into zeros and ones. Leave them soft: a loss needs to see small changes."),
     "whole batch": (together(dice.solution), "All images are thrown together into one number. Each image has its own."),
     "batch mean": (lambda pred, target: dice.solution(pred, target).mean(),
                    "You average over the batch. Each image has its own score."),
-    "squares": (lambda pred, target: 2 * (pred * target).sum((1, 2)) / (pred**2 + target**2).sum((1, 2)),
+    "squares": (dice_of_squares,
                 "You square the values before you add them up. Some papers do, but the formula here does not."),
     "loss": (lambda pred, target: 1 - dice.solution(pred, target),
-             "This is the loss, small where the masks agree. Asked for is the score, large where they agree."),
+             "This is the loss, small where the masks agree. The task asks for the score, large where they agree."),
     "mean of pixels": (lambda pred, target: (2 * pred * target / (pred + target)).mean((1, 2)),
                        "You divide in each pixel and average then. First add up over the pixels, then divide once."),
     "twice IoU": (of_areas(lambda i, p, q, n: 2 * i / (p + q - i)),
@@ -251,9 +274,14 @@ dice.mistakes = {
 }
 
 
+def skip_join_inputs(draw):
+    """What skip_join is tried with, besides the example."""
+    return [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 3, 4, 4))]
+
+
 @exercise("The network: down, up, across",
           example=(torch.tensor([[[[1., 2]]]]), torch.tensor([[[[5., 6, 7, 8], [5, 6, 7, 8]]]])),
-          inputs=lambda draw: [(draw(2, 3, 2, 3), draw(2, 3, 4, 6)), (draw(1, 2, 2, 2), draw(1, 3, 4, 4))])
+          inputs=skip_join_inputs)
 def skip_join(x, skip):
     r"""Join a skip connection on the way up: double the height and width of `x`, each pixel becoming four equal ones,
     and append the channels of `skip` to those of `x`.

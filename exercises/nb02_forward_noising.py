@@ -30,7 +30,7 @@ def noise_step(x, beta, z):
 
 
 noise_step.mistakes = {
-    "not weakened": (lambda x, beta, z: x + beta**0.5 * z,
+    "not scaled down": (lambda x, beta, z: x + beta**0.5 * z,
                      "You add noise but do not scale the image down, so its variance grows without end."),
     "no roots": (lambda x, beta, z: (1 - beta) * x + beta * z,
                  "Your two weights are variances. Images and noise are multiplied by standard deviations."),
@@ -224,6 +224,11 @@ def snr_gap(a):
     return (a / (1 - a) - 1).abs()
 
 
+def ratio_there(alpha_bar):
+    """Wrong: the ratio, instead of its place in the list."""
+    return (alpha_bar / (1 - alpha_bar))[snr_gap(alpha_bar).argmin()].item()
+
+
 equal_parts.mistakes = {
     "weight": (argmin(lambda a: (a**0.5 - 0.5).abs()),
                "There the weight of the image is one half. The ratio is one of squares: equal parts mean equal "
@@ -236,21 +241,22 @@ equal_parts.mistakes = {
     "last above": (lambda alpha_bar: (alpha_bar > 0.5).nonzero()[-1].item(),
                    "You take the last t at which the image prevails. The next one may be closer."),
     "end": (lambda alpha_bar: len(alpha_bar) - 1,
-            "This is the end, where the ratio is smallest. Asked for is where it is closest to 1, from either side."),
+            "This is the end, where the ratio is smallest. The task asks for the t where it is closest to 1."),
     "clean": (lambda alpha_bar: 0,
-              "This is the clean image, where the ratio is infinite. Asked for is where it is closest to 1."),
+              "This is the clean image, where the ratio is infinite. The task asks for the t where it is closest to "
+               "1."),
     "half-way": (lambda alpha_bar: (len(alpha_bar) - 1) // 2,
                  "You take half of the time. Where the parts are equal depends on the schedule."),
     "middle": (lambda alpha_bar: len(alpha_bar) // 2,
                "You take the middle of the list. Where the parts are equal depends on the schedule."),
     "alpha_bar": (lambda alpha_bar: alpha_bar[snr_gap(alpha_bar).argmin()].item(),
-                  "This is the value of alpha_bar there. Asked for is its place in the list, which is the t."),
-    "ratio": (lambda alpha_bar: (alpha_bar / (1 - alpha_bar))[snr_gap(alpha_bar).argmin()].item(),
-              "This is the ratio there. Asked for is its place in the list, which is the t."),
+                  "This is the value of alpha_bar there. The task asks for its place in the list, which is the t."),
+    "ratio": (ratio_there,
+              "This is the ratio there. The task asks for its place in the list, which is the t."),
     "gap": (lambda alpha_bar: snr_gap(alpha_bar).min().item(),
-            "This says how close the ratio comes to 1. Asked for is the t at which it does."),
+            "This says how close the ratio comes to 1. The task asks for the t at which it does."),
     "part of T": (lambda alpha_bar: snr_gap(alpha_bar).argmin().item() / (len(alpha_bar) - 1),
-                  "You divide by T. Asked for is the t itself, an integer."),
+                  "You divide by T. The task asks for the t itself, an integer."),
 }
 
 
@@ -270,6 +276,11 @@ def beta_of(alpha_bar):
     Return the betas, a tensor (T + 1,) with `beta[0] = 0`, as no noise is added before the first step."""
     alpha = alpha_bar[1:] / alpha_bar[:-1]                     # (T,): what each step leaves
     return F.pad(1 - alpha, (1, 0))                            # (T + 1,), beta[0] = 0
+
+
+def rolled_forwards(alpha_bar):
+    """Wrong: each entry is compared with the one after it."""
+    return 1 - alpha_bar / torch.cat([alpha_bar[:1], alpha_bar[2:], alpha_bar[:1]])
 
 
 beta_of.mistakes = {
@@ -292,7 +303,7 @@ beta_of.mistakes = {
                   "The first entry is 1, all noise. Before the first step nothing is added, so it is 0."),
     "rolled": (lambda alpha_bar: 1 - alpha_bar / alpha_bar.roll(1),
                "The first entry compares t of 0 with the end of the list: rolling goes round in a circle."),
-    "rolled the other way": (lambda alpha_bar: 1 - alpha_bar / torch.cat([alpha_bar[:1], alpha_bar[2:], alpha_bar[:1]]),
+    "rolled the other way": (rolled_forwards,
                              "You compare each entry with the one after it. A step compares it with the one before."),
     "by the later": (lambda alpha_bar: F.pad(-alpha_bar.diff() / alpha_bar[1:], (1, 0)),
                      "You divide the difference by the later entry. A step takes its part of what was there before."),

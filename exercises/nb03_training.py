@@ -92,7 +92,7 @@ time_embedding.mistakes = {
                "Your frequencies fall towards 1 by e: the logarithm of 10000 is missing in the exponent."),
     "log10": (waves(lambda k, half: torch.exp(-4 * k / half)),
               "You take the logarithm to base ten. With the exponential goes the natural one."),
-    "divided": (lambda t, dim: waves(lambda k, half: 10_000 ** (-k / half))(t / 1000, dim),
+    "divided": (lambda t, dim: time_embedding.solution(t / 1000, dim),
                 "You divide the times by their number first. Here they go into the angle as they are."),
 }
 
@@ -124,9 +124,14 @@ def loss_and_gradient(loss, case):
     return torch.stack([loss.detach().reshape(()).to(weight), torch.zeros(()) if weight.grad is None else weight.grad])
 
 
+def noise_loss_inputs(draw):
+    """What noise_loss is tried with, besides the example."""
+    return [(TinyNetwork(0.6, 0.07), *case) for case in images_and_times(draw)]
+
+
 @exercise("The loss", noise=["t", "eps"], read=loss_and_gradient, entries=("the loss", "the gradient of the loss"),
           example=(TinyNetwork(0.5, 0), row(0.5, -1), torch.tensor([1]), row(1, 0.25), ROUND),
-          inputs=lambda draw: [(TinyNetwork(0.6, 0.07), *case) for case in images_and_times(draw)])
+          inputs=noise_loss_inputs)
 def noise_loss(model, x0, t, eps, alpha_bar):
     r"""Compute the training loss of a noise predictor: make $x_t = \sqrt{\bar\alpha_t}\,x_0 +
     \sqrt{1-\bar\alpha_t}\,\varepsilon$, let the network predict the noise, and return the mean squared error of its

@@ -26,7 +26,8 @@ def ddpm_step(xt, x0, t, s, alpha_bar, z):
     - `z`: standard normal noise of the shape of `xt`
 
     Return $x_s$, (B, C, H, W)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s                                          # what is left from s to t
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     variance = (1 - a_s) / (1 - a_t) * (1 - alpha)             # 0 at s = 0
@@ -72,7 +73,8 @@ def with_alpha(formula):
 def with_single_alphas(xt, x0, t, s, alpha_bar, z):
     """Wrong: alpha of the single steps stands where alpha_bar belongs."""
     alphas = torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-    a_t, a_s = alphas[t], alphas[s]
+    a_t = alphas[t]
+    a_s = alphas[s]
     std = ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).abs()**0.5
     return posterior_mean(xt, x0, a_t, a_s, a_t / a_s) + std * z
 
@@ -104,7 +106,9 @@ def deterministic(xt, x0, t, s, alpha_bar, z):
 
 def without_noise_at_the_end(formula):
     """A wrong ddpm_step whose noise is scaled by formula(a_t, a_s, alpha), but not in the last step."""
-    return lambda xt, x0, t, s, alpha_bar, z: with_std(formula)(xt, x0, t, s, alpha_bar, z if s > 0 else 0 * z)
+    def step(xt, x0, t, s, alpha_bar, z):
+        return with_std(formula)(xt, x0, t, s, alpha_bar, z if s > 0 else 0 * z)
+    return step
 
 
 ddpm_step.mistakes = {
@@ -114,8 +118,8 @@ ddpm_step.mistakes = {
                          "This is the noise that the forward step added. A factor of the posterior's variance is "
                          "missing, so your last step still adds noise."),
     "larger variance": (without_noise_at_the_end(lambda a_t, a_s, alpha: (1 - alpha)**0.5),
-                        "This is the larger of the two variances that Ho et al. 2020 try, which works as well. Asked "
-                        "for is the posterior's, which vanishes in the last step by itself."),
+                        "This is the larger of the two variances that Ho et al. 2020 try, which works as well. The "
+                        "task asks for the posterior's, which vanishes in the last step by itself."),
     "no noise": (with_std(lambda a_t, a_s, alpha: 0),
                  "This is the mean alone. DDPM draws from the posterior, so add the noise, scaled by its standard "
                  "deviation."),
@@ -145,8 +149,8 @@ ddpm_step.mistakes = {
     "root of t": (with_mean(lambda xt, x0, *parts: posterior_mean(xt, parts[2]**0.5 * x0, *parts)),
                   "In the mean, the weight of the estimate has alpha_bar of t where that of s belongs."),
     "times exchanged": (times_exchanged, "The times t and s have changed places."),
-    "noised anew": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
-                    "You noise the estimate anew and forget where you are: x_t takes no part."),
+    "noised again": (lambda xt, x0, t, s, alpha_bar, z: mixed(x0, z, alpha_bar[s]),
+                    "You noise the estimate again and forget where you are: x_t takes no part."),
     "DDIM": (deterministic,
              "This is the step of DDIM, which keeps the noise that is in x_t. DDPM replaces a part of it by the noise "
              "z."),
@@ -169,8 +173,13 @@ ddpm_step.mistakes = {
 }
 
 
+def last_step_inputs(draw):
+    """What last_step is tried with, besides the example."""
+    return [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR), (6, 1, ALPHA_BAR)]
+
+
 @exercise("One step of DDPM", example=(2, 1, ROUND),
-          inputs=lambda draw: [(1, 0, ALPHA_BAR), (5, 3, ALPHA_BAR), (6, 5, ALPHA_BAR), (6, 1, ALPHA_BAR)])
+          inputs=last_step_inputs)
 def last_step(t, s, alpha_bar):
     r"""Compute the standard deviation of the noise that a step of DDPM from t to s adds,
     $\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\bigl(1 - \bar\alpha_t/\bar\alpha_s\bigr)}$. What does it become in
@@ -180,7 +189,8 @@ def last_step(t, s, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return one number."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     return ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).sqrt().item()         # at s = 0 the first factor is 0
 
 
@@ -203,7 +213,7 @@ last_step.mistakes = {
     "variance": (deviation(variance), "This is the variance. One operation is missing to the standard deviation."),
     "forward step": (deviation(lambda a_t, a_s: (1 - a_t / a_s)**0.5),
                      "This is the noise of the forward step, which does not vanish in the last step. Ho et al. 2020 "
-                     "try it, too, but asked for is the posterior's: a factor is missing."),
+                     "try it, too, but the task asks for the posterior's: a factor is missing."),
     "all the noise": (deviation(lambda a_t, a_s: (1 - a_s)**0.5),
                       "This is all the noise that x_s contains. Most of it comes with x_t; how much is new?"),
     "upside down": (deviation(lambda a_t, a_s: ((1 - a_t) / (1 - a_s) * (1 - a_t / a_s))**0.5),
@@ -213,7 +223,7 @@ last_step.mistakes = {
     "image": (deviation(lambda a_t, a_s: (a_s / a_t * (1 - a_t / a_s))**0.5),
               "Your fraction compares what is left of the image. Compare the noise at s with the noise at t."),
     "the last alone": (lambda t, s, alpha_bar: 0.0,
-                       "This is right for the last step alone. Asked for is what any step adds, from t to s."),
+                       "This is right for the last step alone. The task asks for what any step adds, from t to s."),
     "forward step, but for the end": (lambda t, s, alpha_bar: (1 - alpha_bar[t] / alpha_bar[s]).item()**0.5 * (s > 0),
                                       "The last step is right, but the others have the noise of the forward step. A "
                                       "factor is missing, and with it the end comes right by itself."),
@@ -225,7 +235,7 @@ last_step.mistakes = {
     "not below": (deviation(lambda a_t, a_s: variance(a_t, a_s).clamp(min=1e-3)**0.5),
                   "You keep the variance from vanishing. In the last step it should: the result is a clean image."),
     "logarithm": (deviation(lambda a_t, a_s: variance(a_t, a_s).clamp(min=1e-20).log()),
-                  "This is the logarithm of the variance. Asked for is the standard deviation."),
+                  "This is the logarithm of the variance. The task asks for the standard deviation."),
     "half a root": (deviation(lambda a_t, a_s: (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)**0.5),
                     "Your root covers only a part of the variance: a pair of brackets is missing."),
     "one factor": (deviation(lambda a_t, a_s: ((1 - a_s) / (1 - a_t))**0.5),
@@ -247,7 +257,8 @@ def ddim_step(xt, x0, t, s, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return $x_s$, (B, C, H, W)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     eps = (xt - a_t.sqrt() * x0) / (1 - a_t).sqrt()            # the noise that, with the estimate, makes up x_t
     return a_s.sqrt() * x0 + (1 - a_s).sqrt() * eps
 
@@ -260,14 +271,16 @@ def implied_noise(xt, x0, a_t):
 def jump(formula):
     """A wrong ddim_step from a formula of (xt, x0, eps, a_t, a_s)."""
     def step(xt, x0, t, s, alpha_bar):
-        a_t, a_s = alpha_bar[t], alpha_bar[s]
+        a_t = alpha_bar[t]
+        a_s = alpha_bar[s]
         return formula(xt, x0, implied_noise(xt, x0, a_t), a_t, a_s)
     return step
 
 
 def exchanged(xt, x0, t, s, alpha_bar):
     """Wrong: t and s have changed places."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     return mixed(x0, (xt - a_s**0.5 * x0) / (1 - a_s).clamp(min=1e-6)**0.5, a_t)
 
 
@@ -354,7 +367,7 @@ timesteps.mistakes = {
     "too few": (lambda T, steps: torch.linspace(T, 0, steps).round().long().tolist(),
                 "There is one step too few: so many steps need one more time than that."),
     "crowded": (lambda T, steps: known(torch.linspace(1, 0.1, T + 1)).timesteps(steps),
-                "These times crowd at both ends, as the helper's do by default. Asked for are equal steps."),
+                "These times crowd at both ends, as the helper's do by default. The task asks for equal steps."),
     "from T - 1": (lambda T, steps: torch.linspace(T - 1, 0, steps).round().long().tolist(),
                    "Your list starts at T minus 1, as in programs that count from the first noisy image. Here t of 0 "
                    "is clean and T is noise, both included."),
@@ -366,9 +379,9 @@ timesteps.mistakes = {
     "stride": (lambda T, steps: list(range(T, -1, -steps)),
                "You go down by the number of steps each time. It says how many steps there are; how long is each?"),
     "pairs": (lambda T, steps: list(zip(even(T, steps), even(T, steps)[1:])),
-              "These are the pairs of times of each step. Asked for is the list of the times themselves."),
+              "These are the pairs of times of each step. The task asks for the list of the times themselves."),
     "parts": (lambda T, steps: [k / steps for k in range(steps, -1, -1)],
-              "Your times run from 1 to 0. Asked for are integers from T down to 0."),
+              "Your times run from 1 to 0. The task asks for integers from T down to 0."),
 }
 
 

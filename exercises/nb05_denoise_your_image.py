@@ -41,7 +41,7 @@ spread.mistakes = {
     "range": (lambda x: x.amax(0) - x.amin(0),
               "This is the range from lowest to highest, which grows with the number of restorations."),
     "of the mean": (lambda x: x.std(0) / len(x)**0.5,
-                    "This is how uncertain their mean is. Asked for is how far the restorations themselves vary."),
+                    "This is how uncertain their mean is. The task asks for how far the restorations themselves vary."),
     "around 0": (lambda x: (x**2).mean(0)**0.5, "You measure the deviations from 0. Subtract the mean first."),
     "from the first": (lambda x: ((x - x[:1])**2).mean(0)**0.5,
                        "You measure the deviations from the first restoration. Measure them from the mean."),
@@ -80,6 +80,11 @@ def psnr(pred, target):
 def of_each_range(pred, target):
     """Wrong: the peak is the range within each image."""
     return decibels(target.amax((1, 2, 3)) - target.amin((1, 2, 3)), mse(pred, target))
+
+
+def signal_to_noise(pred, target):
+    """Wrong: the error is compared with the power of the image."""
+    return 10 * ((target**2).mean((1, 2, 3)) / mse(pred, target)).log10()
 
 
 psnr.mistakes = {
@@ -128,7 +133,7 @@ psnr.mistakes = {
                           "have."),
     "range of the batch": (lambda pred, target: decibels(target.max() - target.min(), mse(pred, target)),
                            "Your peak is the range of these images. Take the width of the range that pixels can have."),
-    "SNR": (lambda pred, target: 10 * ((target**2).mean((1, 2, 3)) / mse(pred, target)).log10(),
+    "SNR": (signal_to_noise,
             "You compare the error with the power of the image. Compare it with the squared peak."),
     "difference of squares": (lambda pred, target: decibels(2, (pred**2 - target**2).mean((1, 2, 3)).abs()),
                               "You subtract the squares. Subtract the images, then square."),
@@ -175,7 +180,8 @@ time_of.mistakes = {
                         "You compare s with the noise variance in x_t. It is a standard deviation, and in an image "
                         "that is not scaled down."),
     "SNR": (nearest_time(lambda a: (a / (1 - a)).clamp(max=1e9)),
-            "You compare s with the signal-to-noise ratio. Asked for is noise over signal, and a standard deviation."),
+            "You compare s with the signal-to-noise ratio. The task asks for noise over signal, as a standard "
+             "deviation."),
     "upside down": (nearest_time(lambda a: (a / (1 - a)).clamp(max=1e9)**0.5),
                     "The ratio is upside down: more noise should give a larger t."),
     "image": (nearest_time(lambda a: a**0.5),
@@ -191,23 +197,28 @@ time_of.mistakes = {
     "last below": (lambda s, alpha_bar: (strength(alpha_bar.double()) <= s).sum().item() - 1,
                    "You take the last t that is not noisier. The next one may be closer."),
     "farthest": (lambda s, alpha_bar: (strength(alpha_bar.double()) - s).abs().argmax().item(),
-                 "This is the t whose noise is farthest from s. Asked for is the closest."),
+                 "This is the t whose noise is farthest from s. The task asks for the closest."),
     "no absolute value": (lambda s, alpha_bar: (strength(alpha_bar.double()) - s).argmin().item(),
                           "You take the smallest difference, which is the most negative one. Take its absolute value."),
     "gap": (lambda s, alpha_bar: (strength(alpha_bar) - s).abs().min().item(),
-            "This says how close the noise comes to s. Asked for is the t at which it does."),
+            "This says how close the noise comes to s. The task asks for the t at which it does."),
     "s squared": (lambda s, alpha_bar: nearest_time(strength)(s**2, alpha_bar),
                   "You square s, and compare it with a standard deviation. Square both, or neither."),
     "strength": (lambda s, alpha_bar: strength(alpha_bar)[time_of.solution(s, alpha_bar)].item(),
-                 "This is the noise at that t. Asked for is its place in the list, which is the t."),
+                 "This is the noise at that t. The task asks for its place in the list, which is the t."),
     "part of T": (lambda s, alpha_bar: time_of.solution(s, alpha_bar) / (len(alpha_bar) - 1),
-                  "You divide by T. Asked for is the t itself, an integer."),
+                  "You divide by T. The task asks for the t itself, an integer."),
 }
+
+
+def blend_inputs(draw):
+    """What blend is tried with, besides the example."""
+    return [(draw(3, 4, 5), draw(3, 4, 5, low=0.2)), (draw(2, 2, 2), draw(2, 2, 2, low=0.2))]
 
 
 @exercise("Larger than the network",
           example=(torch.tensor([[[1.0, 0]], [[0, 0.5]]]), torch.tensor([[[3.0, 1]], [[1, 1]]])),
-          inputs=lambda draw: [(draw(3, 4, 5), draw(3, 4, 5, low=0.2)), (draw(2, 2, 2), draw(2, 2, 2, low=0.2))])
+          inputs=blend_inputs)
 def blend(answers, weights):
     r"""Blend the predictions of overlapping tiles: their weighted mean in each pixel,
     $\sum_k w_k a_k \,/\, \sum_k w_k$.
@@ -222,6 +233,11 @@ def blend(answers, weights):
 def normalised_twice(answers, weights):
     """Wrong: the weights are divided by their sum in each tile first."""
     return blend.solution(answers, weights / weights.sum((1, 2), keepdim=True))
+
+
+def weighted_inside_tiles(answers, weights):
+    """Wrong: the weights sum to 1 inside each tile."""
+    return (answers * weights / weights.sum((1, 2), keepdim=True)).sum(0)
 
 
 blend.mistakes = {
@@ -241,7 +257,7 @@ blend.mistakes = {
                 "You take the prediction with the largest weight and drop the others: there will be seams."),
     "softmax": (lambda answers, weights: (answers * weights.softmax(0)).sum(0),
                 "You pass the weights through a softmax. They are weights already; make them sum to 1 as they are."),
-    "inside tiles": (lambda answers, weights: (answers * weights / weights.sum((1, 2), keepdim=True)).sum(0),
+    "inside tiles": (weighted_inside_tiles,
                      "Your weights sum to 1 inside each tile. They should do so in each pixel, across the tiles."),
     "by the largest": (lambda answers, weights: (answers * weights).sum(0) / weights.amax(0),
                        "You divide by the largest weight in each pixel. Divide by their sum."),

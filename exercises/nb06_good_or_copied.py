@@ -47,7 +47,8 @@ def different(k):
 def mmd(kernel=cubic, within=different, cross=2.0):
     """A wrong kid, by its parts."""
     def distance(a, b):
-        a, b = a.double(), b.double()
+        a = a.double()
+        b = b.double()
         return (within(kernel(a, a)) + within(kernel(b, b)) - cross * kernel(a, b).mean()).item()
     return distance
 
@@ -240,15 +241,20 @@ recall.mistakes = {
     "city blocks": (city_blocks, "Your distances are sums of absolute differences. Take the roots of summed squares."),
     "missed": (lambda real, made, k: 1 - recall.solution(real, made, k), "This is the fraction that is missed."),
     "count": (lambda real, made, k: recall.solution(real, made, k) * len(real),
-              "This is how many they are. Asked for is their fraction of all real images."),
+              "This is how many they are. The task asks for their fraction of all real images."),
     "percent": (lambda real, made, k: 100 * recall.solution(real, made, k),
-                "These are per cent. Asked for is a number between 0 and 1."),
+                "These are per cent. The task asks for a number between 0 and 1."),
 }
+
+
+def nearest_inputs(draw):
+    """What nearest is tried with, besides the example."""
+    return [(draw(3, 2, 2, 3), draw(5, 2, 2, 3)), (draw(4, 3, 2, 2), draw(4, 3, 2, 2))]
 
 
 @exercise("Copied: the nearest relative",
           example=(torch.tensor([[[[1.0, 0]]]]), torch.tensor([[[[0.7, 0.4]]], [[[-1, 0]]]])),
-          inputs=lambda draw: [(draw(3, 2, 2, 3), draw(5, 2, 2, 3)), (draw(4, 3, 2, 2), draw(4, 3, 2, 2))])
+          inputs=nearest_inputs)
 def nearest(queries, references):
     r"""Compute, for each query image, the distance to its nearest reference image: the root of the summed squared
     differences of all pixels and channels.
@@ -289,7 +295,7 @@ def cosine(queries, references):
 nearest.mistakes = {
     "squared": (of_pairs(lambda d: d.norm(dim=2).amin(1)**2), "These are squared distances. One operation is missing."),
     "which": (of_pairs(lambda d: d.norm(dim=2).argmin(1)),
-              "This says which reference is nearest. Asked for is how far away it is."),
+              "This says which reference is nearest. The task asks for how far away it is."),
     "mean": (of_pairs(lambda d: d.norm(dim=2).mean(1)),
              "You average over all references. A copy shows in the nearest one alone."),
     "mean image": (lambda queries, references: (queries - references.mean(0)).flatten(1).norm(dim=1),
@@ -460,11 +466,11 @@ copied.mistakes = {
     "farther": (lambda made, held_out: (made > held_out.min()).double().mean().item(),
                 "You count what is farther away than the nearest held-out image. Copies are nearer."),
     "count": (lambda made, held_out: float((made < held_out.min()).sum()),
-              "This is how many there are. Asked for is their fraction of all generated images."),
+              "This is how many there are. The task asks for their fraction of all generated images."),
     "percent": (lambda made, held_out: 100 * copied.solution(made, held_out),
-                "These are per cent. Asked for is a number between 0 and 1."),
+                "These are per cent. The task asks for a number between 0 and 1."),
     "each": (lambda made, held_out: made < held_out.min(),
-             "This says of each image whether it is a copy. Asked for is the fraction of those that are."),
+             "This says of each image whether it is a copy. The task asks for the fraction of those that are."),
     "other way": (lambda made, held_out: (held_out < made.max()).double().mean().item(),
                   "You count held-out images. They only set the limit; count the generated ones."),
     "sets exchanged": (lambda made, held_out: (held_out < made.min()).double().mean().item(),

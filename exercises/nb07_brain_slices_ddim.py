@@ -46,20 +46,30 @@ def first_ones(y, u, share):
     return torch.where(torch.arange(len(y)) < round(share * len(y)), -1, y)
 
 
+def dropped_together(y, u, share):
+    """Wrong: the first number decides for the whole batch."""
+    return y if u[0] >= share else torch.full_like(y, -1)
+
+
+def dropped_by_the_mean(y, u, share):
+    """Wrong: the mean decides for the whole batch."""
+    return y if u.mean() >= share else torch.full_like(y, -1)
+
+
 drop_labels.mistakes = {
     "inverted": (lambda y, u, share: torch.where(u < share, y, -1),
                  "You keep the labels that should be dropped, and drop the others."),
     "not strictly": (lambda y, u, share: torch.where(u <= share, -1, y),
                      "Nearly. A number that equals share is not smaller, so its label is kept."),
     "above": (lambda y, u, share: torch.where(u > share, -1, y),
-              "You drop the labels whose number is above share. Asked for are those below."),
+              "You drop the labels whose number is above share. The task asks for those below."),
     "other end": (lambda y, u, share: torch.where(u > 1 - share, -1, y),
-                  "You drop the labels with the largest numbers in u. Asked for are those below share."),
+                  "You drop the labels with the largest numbers in u. The task asks for those below share."),
     "zero": (lambda y, u, share: torch.where(u < share, 0, y),
              "You write 0, but 0 is a label like any other. No label is minus 1."),
     "all": (lambda y, u, share: torch.full_like(y, -1),
             "All labels are gone, so the network never learns what they mean."),
-    "none": (lambda y, u, share: y, "No label is dropped, so the network never learns to do without."),
+    "none": (lambda y, u, share: y, "No label is dropped, so the network never learns to predict without one."),
     "shorter": (lambda y, u, share: y[u >= share],
                 "You remove the labels, and the rest no longer stand beside their images. Replace them."),
     "minus one": (lambda y, u, share: y - (u < share).long(),
@@ -71,9 +81,9 @@ drop_labels.mistakes = {
     "so many": (so_many,
                 "You drop a fixed number of labels. Each is dropped with a probability of its own, so their number "
                 "varies."),
-    "together": (lambda y, u, share: y if u[0] >= share else torch.full_like(y, -1),
+    "together": (dropped_together,
                  "One number decides for the whole batch. Each label has its own in u."),
-    "by the mean": (lambda y, u, share: y if u.mean() >= share else torch.full_like(y, -1),
+    "by the mean": (dropped_by_the_mean,
                     "The mean of u decides for the whole batch. Each label has its own number in u."),
     "mask": (lambda y, u, share: u < share,
              "This says which labels are dropped. Return the labels, with minus 1 in their places."),
@@ -98,7 +108,8 @@ def slerp(a, b, u):
     - `u`: how far to go, a number from 0 (a) to 1 (b)
 
     Return the interpolated noises, (B, C, H, W)."""
-    x, y = a.flatten(1), b.flatten(1)                          # (B, C * H * W)
+    x = a.flatten(1)
+    y = b.flatten(1)                                           # (B, C * H * W)
     cos = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1))     # (B,)
     w = cos.acos()[:, None, None, None]                        # (B, 1, 1, 1): each pair has its own angle
     return (torch.sin((1 - u) * w) * a + torch.sin(u * w) * b) / torch.sin(w)
@@ -138,6 +149,26 @@ def rescaled_line(a, b, u):
     return unit((1 - u) * a + u * b) * a.pow(2).sum((1, 2, 3), keepdim=True)**0.5
 
 
+def quarter_circle(a, b, u):
+    """Wrong: the angle between a and b is taken for a right one."""
+    return math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b
+
+
+def angle_of_product(a, b):
+    """An angle (B, 1, 1, 1) from the product, without the lengths."""
+    return (a * b).sum((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()
+
+
+def angle_of_mean_product(a, b):
+    """An angle (B, 1, 1, 1) from the mean product of the pixels."""
+    return (a * b).mean((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()
+
+
+def cosine_weights(u, w):
+    """Two weights with cosines in the place of sines."""
+    return (torch.cos((1 - u) * w) / torch.sin(w), torch.cos(u * w) / torch.sin(w))
+
+
 slerp.mistakes = {
     "straight": (lambda a, b, u: (1 - u) * a + u * b,
                  "You go along the straight line. Half-way the noise is then too weak, which the network takes for an "
@@ -158,16 +189,16 @@ slerp.mistakes = {
     "roots": (lambda a, b, u: (1 - u)**0.5 * a + u**0.5 * b,
               "The squares of your weights sum to 1, which is almost right: exact only if a and b stand at a right "
               "angle. Compute the angle."),
-    "quarter circle": (lambda a, b, u: math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b,
+    "quarter circle": (quarter_circle,
                        "You take the angle between a and b for a right one. It nearly is for large noises; compute "
                        "it."),
-    "not normalised": (with_angle(lambda a, b: (a * b).sum((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()),
+    "not normalised": (with_angle(angle_of_product),
                        "Your angle comes from a product that was not divided by the two lengths."),
-    "mean product": (with_angle(lambda a, b: (a * b).mean((1, 2, 3), keepdim=True).clamp(-0.99, 0.99).acos()),
+    "mean product": (with_angle(angle_of_mean_product),
                      "Your angle comes from the mean product of the pixels. Divide the sum by the two lengths."),
     "no sine below": (with_weights(lambda u, w: (torch.sin((1 - u) * w), torch.sin(u * w))),
                       "Nearly: a common divisor is missing, so even at the ends you do not get a and b."),
-    "cosines": (with_weights(lambda u, w: (torch.cos((1 - u) * w) / torch.sin(w), torch.cos(u * w) / torch.sin(w))),
+    "cosines": (with_weights(cosine_weights),
                 "Your weights are cosines. At the start b should have no weight at all: which function is 0 there?"),
     "cosines, no sine below": (with_weights(lambda u, w: (torch.cos((1 - u) * w), torch.cos(u * w))),
                                "Your weights are cosines, and the common divisor is missing. At the start b should "
@@ -201,7 +232,8 @@ def invert_step(xt, eps, t, u, alpha_bar):
     - `alpha_bar`: a tensor (T + 1,)
 
     Return $x_u$, (B, C, H, W)."""
-    a_t, a_u = alpha_bar[t], alpha_bar[u]
+    a_t = alpha_bar[t]
+    a_u = alpha_bar[u]
     x0 = (xt - (1 - a_t).sqrt() * eps) / a_t.sqrt()            # the clean image behind x_t
     return a_u.sqrt() * x0 + (1 - a_u).sqrt() * eps            # noised up to u, with the same noise
 
@@ -209,7 +241,8 @@ def invert_step(xt, eps, t, u, alpha_bar):
 def climb(formula):
     """A wrong invert_step from a formula of (xt, x0, eps, a_t, a_u)."""
     def step(xt, eps, t, u, alpha_bar):
-        a_t, a_u = alpha_bar[t], alpha_bar[u]
+        a_t = alpha_bar[t]
+        a_u = alpha_bar[u]
         return formula(xt, (xt - (1 - a_t)**0.5 * eps) / a_t**0.5, eps, a_t, a_u)
     return step
 
@@ -264,8 +297,13 @@ invert_step.mistakes = {
 }
 
 
+def guided_inputs(draw):
+    """What guided is tried with, besides the example."""
+    return [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), scale) for scale in (1.5, 0.0, 1.0, 0.25, 7.5)]
+
+
 @exercise("Overdo what the label changes", example=(row(1, 0), row(0.5, 0.5), 3.0),
-          inputs=lambda draw: [(draw(2, 2, 2, 3), draw(2, 2, 2, 3), scale) for scale in (1.5, 0.0, 1.0, 0.25, 7.5)])
+          inputs=guided_inputs)
 def guided(eps, eps_without, scale):
     r"""Combine two predictions of the noise by classifier-free guidance: go from the prediction without the label
     towards the one with the label, and `scale` times as far. A scale of 0 ignores the label, 1 gives the prediction
@@ -307,7 +345,7 @@ guided.mistakes = {
                            "You subtract the prediction without the label in full. At a scale of 1 the prediction with "
                            "the label should come out."),
     "never below 1": (lambda eps, eps_without, scale: guided.solution(eps, eps_without, max(scale, 1)),
-                      "A scale below 1 has no effect. It should weaken the label, and 0 should ignore it."),
+                      "A scale below 1 has no effect. It should reduce the influence of the label; 0 removes it."),
     "never above 1": (lambda eps, eps_without, scale: guided.solution(eps, eps_without, min(scale, 1)),
                       "A scale above 1 has no effect. Guidance goes beyond the prediction with the label."),
     "squared": (lambda eps, eps_without, scale: guided.solution(eps, eps_without, scale**2),

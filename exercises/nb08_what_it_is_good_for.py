@@ -88,8 +88,13 @@ paste_known.mistakes = {
 }
 
 
+def bits_per_dim_inputs(draw):
+    """What bits_per_dim is tried with, besides the example."""
+    return [(draw(3, low=-90, high=-20), (3, 2, 4)), (draw(4, low=-9, high=30), (2, 3, 3))]
+
+
 @exercise("What grain costs", example=(torch.tensor([-8.0, 3.0]), (1, 1, 2)),
-          inputs=lambda draw: [(draw(3, low=-90, high=-20), (3, 2, 4)), (draw(4, low=-9, high=30), (2, 3, 3))])
+          inputs=bits_per_dim_inputs)
 def bits_per_dim(nll, shape):
     r"""Convert negative log-likelihoods to bits per dimension. `nll` is $-\ln p(x)$ for images with values in [−1, 1];
     the usual measure is for values from 0 to 255. Each of the D = C·H·W values is stretched by 127.5, which divides its
@@ -150,9 +155,14 @@ bits_per_dim.mistakes = {
 }
 
 
+def back_project_inputs(draw):
+    """What back_project is tried with, besides the example."""
+    return [(draw(2, 2, 4, 6), draw(2, 2, 2, 3)), (draw(1, 3, 4, 4), draw(1, 3, 2, 2))]
+
+
 @exercise("Super-resolution: agree with the small picture",
           example=(torch.tensor([[[[0.0, 0.2], [0.4, 0.2]]]]), torch.tensor([[[[0.5]]]])),
-          inputs=lambda draw: [(draw(2, 2, 4, 6), draw(2, 2, 2, 3)), (draw(1, 3, 4, 4), draw(1, 3, 2, 2))])
+          inputs=back_project_inputs)
 def back_project(x, low):
     r"""Change a large image as little as possible so that it agrees with a small one: the mean of each 2×2 block
     becomes the pixel of the small image, and what it lacks is added to all four pixels alike.
@@ -188,6 +198,16 @@ def overwritten(x, low):
     return x
 
 
+def enlarged_smoothly(x, low):
+    """Wrong: what is lacking is enlarged by blending neighbours."""
+    return x + F.interpolate(lacking(x, low), scale_factor=2, mode="bilinear")
+
+
+def global_mean_corrected(x, low):
+    """Wrong: the mean of the whole image is corrected."""
+    return x + low.mean((2, 3), keepdim=True) - x.mean((2, 3), keepdim=True)
+
+
 back_project.mistakes = {
     "sign": (lambda x, low: x - grown(lacking(x, low)), "You move away from the small image. A sign is wrong."),
     "low added": (lambda x, low: x + grown(low),
@@ -207,7 +227,7 @@ back_project.mistakes = {
                  "You go only half of the way, so the means are still not those of the small image."),
     "largest": (lambda x, low: x + grown(low - F.max_pool2d(x, 2)),
                 "You compare with the brightest of four pixels. The small image holds their means."),
-    "bilinear": (lambda x, low: x + F.interpolate(lacking(x, low), scale_factor=2, mode="bilinear"),
+    "bilinear": (enlarged_smoothly,
                  "You blend between neighbours while you enlarge what is lacking. All four pixels get the same."),
     "tiled": (lambda x, low: x + lacking(x, low).repeat(1, 1, 2, 2),
               "You repeat the image of what is lacking four times, side by side. Each of its pixels belongs to four "
@@ -222,7 +242,7 @@ back_project.mistakes = {
               "You scale the pixels by a ratio of means. Add what is lacking; near 0 a ratio has no limits."),
     "clipped": (lambda x, low: back_project.solution(x, low).clamp(-1, 1),
                 "You clip the result, so the means are not exact where it goes beyond the range."),
-    "global mean": (lambda x, low: x + low.mean((2, 3), keepdim=True) - x.mean((2, 3), keepdim=True),
+    "global mean": (global_mean_corrected,
                     "You correct the mean of the whole image. Each block of four has a mean of its own."),
     "means only": (lambda x, low: x - grown(F.avg_pool2d(x, 2)),
                    "You subtract the means of x. The small image is still to be added."),
@@ -303,7 +323,7 @@ step_cost.mistakes = {
     "root": (cost(gain, lambda x0, x: squared_error(x0, x)**0.5),
              "You took a root of the summed squares. Leave them as they are."),
     "bits": (cost(lambda at_t, at_s: gain(at_t, at_s) / math.log(2)),
-             "These are bits. Asked for are nats, as the formula gives them."),
+             "These are bits. The task asks for nats, as the formula gives them."),
     "only one step": (lambda x0, x, t, s, alpha_bar: step_cost.solution(x0, x, t, t - 1, alpha_bar),
                       "You step from t to the t just below, whatever s is. Steps may be left out, so use s."),
     "per pixel": (cost(gain, lambda x0, x: (x0 - x)**2),

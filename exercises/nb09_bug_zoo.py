@@ -43,7 +43,8 @@ def prepare(grey):
 
 def each_stretched(grey):
     """Wrong: from the darkest to the brightest pixel of each image."""
-    low, high = grey.amin((1, 2, 3), keepdim=True), grey.amax((1, 2, 3), keepdim=True)
+    low = grey.amin((1, 2, 3), keepdim=True)
+    high = grey.amax((1, 2, 3), keepdim=True)
     return 2 * (grey - low) / (high - low) - 1
 
 
@@ -240,7 +241,8 @@ def end(xt, x0, t, s, alpha_bar, z):
 
     Return $x_s$, (B, C, H, W). The noise may be that of the posterior, or, but for the last step, that of the forward
     step."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     variance = (1 - a_s) / (1 - a_t) * (1 - alpha)             # of the posterior: it is 0 at s = 0
@@ -264,7 +266,8 @@ def step(xt, x0, t, s, alpha_bar, z):
 
     Return $x_s$, (B, C, H, W). The noise may be that of the posterior, or, but for the last step, that of the forward
     step."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     variance = (1 - a_s) / (1 - a_t) * (1 - alpha)

@@ -119,7 +119,7 @@ def read_safetensors(path, *needed):
         about = dict(json.loads(header["__metadata__"]["about"]))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} is not a file of this course, or not the right one "
-                         f"({type(error).__name__}: {error}): train anew, or fetch the file again.") from None
+                         f"({type(error).__name__}: {error}): train again, or fetch the file again.") from None
     lacking = [key for key in needed if key not in about]
     if lacking:
         found = next((kind for key, kind in KINDS.items() if key in about), f"nothing under {lacking[0]!r}")
@@ -151,7 +151,7 @@ def _check_fit(tensors, module, path):
         name = min(theirs ^ own)[0]
         raise ValueError(f"{path} was made by another network than {type(module).__name__} with these settings, or by "
                          f"another version of the code ({len(theirs - own)} of its {len(theirs)} tensors do not fit, "
-                         f"{len(own - theirs)} are missing; the first is {name}): name another file, or train anew.")
+                         f"{len(own - theirs)} are missing; the first is {name}): name another file, or train again.")
 
 
 def load_weights(path, network):
@@ -266,14 +266,15 @@ def load_checkpoint(path, net, average, optimizer, made_with):
     ValueError, before anything is changed: other settings or another version of the code made it.
     """
     tensors, about = read_safetensors(path, "made_with", "step", "elapsed")
-    before, now = about["made_with"], json.loads(as_json(made_with))
+    before = about["made_with"]
+    now = json.loads(as_json(made_with))
     if before != now:
         keys = [key for key in {**now, **before} if before.get(key) != now.get(key)]
         found = ", ".join(f"{key}={_short(before.get(key))}, not {_short(now.get(key))}" for key in keys)
-        raise ValueError(f"{path} was made with {found}: delete the file to start anew.")
+        raise ValueError(f"{path} was made with {found}: delete the file to start again.")
     if about.get("format") != FORMAT:
         raise ValueError(f"{path} was made by another version of the code, which kept other things in it: delete the "
-                         "file to start anew.")
+                         "file to start again.")
     groups = {"net": {}, "average": {}, "optimizer": {}}
     for name, tensor in tensors.items():
         group, _, rest = name.partition(".")

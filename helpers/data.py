@@ -1,16 +1,16 @@
-"""Any images in: a file, a folder, a zip, a TIFF stack, an array file or an upload become tensors.
+"""Load images from a file, a folder, a zip, a TIFF stack, an array file or an upload as tensors.
 
     x = load_images("holiday.zip", size=64)                    # (N, 1, 64, 64), float32 in [-1, 1]
     x, y = load_pairs("training.tif", "groundtruth.tif", 64)   # images and masks, two (N, 1, 64, 64)
 
 The same for every kind of file (helpers/files.py finds and decodes them):
-- Square: the centre square of the shorter side, resized with antialiasing; EXIF rotation is applied first. A mask takes
-  the same square and the nearest pixel, so that a pair stays aligned.
-- Brightness: 8-bit values are divided by 255. All others (16-bit, signed, float) are stretched by the range of their
-  whole file: nothing is clipped, and the pages of a stack keep their relation. NaN becomes the darkest value, and so do
-  the nodata pixels of a GeoTIFF (in a mask both are background); neither counts for the range. A DataWarning says where
-  a value that looks like nodata, but is not declared as such, leaves the rest without contrast.
-- Transparency is put on white (in a mask it is background), in 8-bit images; elsewhere a fourth channel is left out.
+- Square: the central square, resized with antialiasing; EXIF rotation is applied first. Of a mask, the same square with
+  nearest-neighbour interpolation, so that a pair stays aligned.
+- Brightness: 8-bit values are divided by 255. All others (16-bit, signed, float) are scaled by the range of their file:
+  nothing is clipped, and images of a stack stay comparable. NaN becomes the darkest value, and so do the nodata pixels
+  of a GeoTIFF (in a mask both are background); neither counts for the range. A DataWarning says where a value that
+  looks like nodata, but is not declared as such, leaves the rest without contrast.
+- Transparent pixels become white (background, in a mask) in 8-bit images; elsewhere a fourth channel is left out.
 - Of an animation the first frame is taken, of a 16-bit PNG in colour the upper 8 bits.
 - Linked folders and files are read like others, under each of their names: one linked twice counts twice. A link to a
   folder that holds it is not followed; a broken link is reported.
@@ -44,13 +44,14 @@ def load_images(path, size, channels=1, names=False):
     names=True: also N names, such as "AD/388206_78.jpeg" or "stack.tif, page 3", to make the groups of split() from.
     Raises DataError if no image can be read; warns once (DataWarning) of those left out.
     """
-    size, channels = _whole(size, channels)
+    size, channels = checked_size(size, channels)
     try:
         found = find(path)
-        cache = CACHE / f"{_fingerprint(found, size, channels)}.npz" if len(found) >= MANY else None
-        x, known, skipped, doubts = _recall(cache)
+        cache = CACHE / f"{_cache_key(found, size, channels)}.npz" if len(found) >= MANY else None
+        x, known, skipped, doubts = _read_cache(cache)
         if x is None:
-            (images, skipped), read = pages(found), []
+            images, skipped = pages(found)
+            read = []
             for image in tqdm(images, "reading", disable=len(images) < MANY, leave=False):
                 try:
                     raw = decode(image, size, channels)
@@ -59,7 +60,7 @@ def load_images(path, size, channels=1, names=False):
                 except DataError as error:
                     skipped.append(str(error))
             x = torch.stack(read) if read else torch.empty(0)
-            _remember(cache, x, known, skipped, doubts)
+            _write_cache(cache, x, known, skipped, doubts)
         _report(len(x), skipped, doubts)
         return (x, known) if names else x
     finally:
@@ -74,8 +75,8 @@ class ImageFiles(torch.utils.data.Dataset):
     """
 
     def __init__(self, path, size, channels=1):
-        self.size, self.channels = _whole(size, channels)
-        self.told = set()                                             # of each problem once
+        self.size, self.channels = checked_size(size, channels)
+        self.warned = set()                                           # of each problem once
         self.images, skipped = pages(find(path))
         self.names = [image.name for image in self.images]
         opened.cache_clear()                                          # each worker opens its own
@@ -88,19 +89,21 @@ class ImageFiles(torch.utils.data.Dataset):
         first = range(len(self))[i]                                   # an IndexError here ends a for loop
         for image in (self.images[(first + step) % len(self)] for step in range(len(self))):
             try:
-                raw, doubts = decode(image, self.size, self.channels), []
+                raw = decode(image, self.size, self.channels)
+                doubts = []
                 x = _tensor(raw, self.size, self.channels, _span(image, raw, doubts))
-                self._tell(*doubts)
+                self._warn_once(*doubts)
                 return x
             except DataError as error:
                 problem = str(error)
-                self._tell(f"{problem} The next image takes its place.")
+                self._warn_once(f"{problem} The next image takes its place.")
         raise DataError(f"none of the {len(self)} images can be read. The last: {problem}")
 
-    def _tell(self, *problems):
+    def _warn_once(self, *problems):
+        """A DataWarning for each of the problems that has not had one."""
         for problem in problems:
-            if problem not in self.told:
-                self.told.add(problem)
+            if problem not in self.warned:
+                self.warned.add(problem)
                 warn(problem)
 
 
@@ -114,12 +117,16 @@ def load_pairs(images, masks, size):
     Raises DataError if an image and its mask differ in shape, if two files could be the image or the mask of one pair,
     or if most images have no mask.
     """
-    size, _ = _whole(size, 1)
+    size, _ = checked_size(size, 1)
     try:
-        (pairs, skipped), x, y, doubts = _paired(find(images), find(masks)), [], [], []
+        pairs, skipped = _paired(find(images), find(masks))
+        x = []
+        y = []
+        doubts = []
         for image, mask in tqdm(pairs, "reading", disable=len(pairs) < MANY, leave=False):
             try:
-                a, b = decode(image), decode(mask, missing=0)
+                a = decode(image)
+                b = decode(mask, missing=0)
             except DataError as error:
                 skipped.append(str(error))
                 continue
@@ -135,15 +142,15 @@ def load_pairs(images, masks, size):
         opened.cache_clear()
 
 
-def _whole(size, channels):
-    """size and channels as Python's integers: NumPy's and torch's are welcome, too."""
+def checked_size(size, channels):
+    """(size, channels) as Python's integers, from those of NumPy and torch, too; DataError where they are none."""
     try:
-        whole = operator.index(size), operator.index(channels)
+        integers = operator.index(size), operator.index(channels)
     except TypeError:
-        whole = 0, 0
-    if whole[0] < 1 or whole[1] not in (1, 3):
+        integers = 0, 0
+    if integers[0] < 1 or integers[1] not in (1, 3):
         raise DataError(f"size must be a whole number above 0 and channels 1 or 3; found {size!r} and {channels!r}.")
-    return whole
+    return integers
 
 
 def _span(image, raw, doubts):
@@ -153,7 +160,7 @@ def _span(image, raw, doubts):
     span = image.span or value_range([raw])
     if span.fill is not None:
         sentence = doubt(image.name.partition(", page ")[0], span)
-        doubts += [] if sentence in doubts else [sentence]            # one for all pages of a stack
+        doubts += [] if sentence in doubts else [sentence]            # one for a stack
     return span
 
 
@@ -173,7 +180,8 @@ def _square(image, size, how):
     """The centre square of an Image at another size: float32 (size, size) or (size, size, 3)."""
     w, h = image.size
     side = min(w, h)
-    left, top = (w - side) / 2, (h - side) / 2
+    left = (w - side) / 2
+    top = (h - side) / 2
     return np.asarray(image.resize((size, size), how, (left, top, left + side, top + side)), np.float32)
 
 
@@ -216,7 +224,8 @@ def _mask(raw, size):
 
 def _foreground(masks):
     """Values (N, size, size) -> (N, 1, size, size), 0 or 1: one rule for the whole set, since one mask may be blank."""
-    low, high = min(0, float(masks.min())), float(masks.max())
+    low = min(0, float(masks.min()))
+    high = float(masks.max())
     labels = masks.dtype.kind in "ui" and not (250 <= high <= 255 or high == 65535)   # 250: what a JPEG leaves of 255
     y = torch.from_numpy(masks > (0 if labels else (low + high) / 2))[:, None].float()
     if y.min() == y.max():
@@ -239,11 +248,16 @@ def inside_zip(name):
     return re.sub(r"^[^/]*\.zip/", "", name, flags=re.IGNORECASE)
 
 
+def _numbers(name):
+    """'scan_010_Mask.png' -> [10]."""
+    return [part for part in _tokens(Path(name).name) if isinstance(part, int)]
+
+
 KEYS = [lambda name: Path(name).with_suffix(""),                      # how names may agree, the strictest first
         lambda name: Path(inside_zip(name)).with_suffix(""),
         lambda name: _tokens(name, WORDS),
         lambda name: _tokens(Path(name).name, WORDS),
-        lambda name: [part for part in _tokens(Path(name).name) if isinstance(part, int)]]
+        _numbers]
 
 
 def _paired(images, masks):
@@ -251,7 +265,8 @@ def _paired(images, masks):
     if images == masks:                                               # one folder holds both
         marked = [bool(MASK_WORDS & set(_tokens(Path(file.name).name))) for file in images]
         images, masks = ([file for file, mark in zip(images, marked) if mark == side] for side in (False, True))
-    (a, skipped), (b, more) = pages(images), pages(masks)
+    a, skipped = pages(images)
+    b, more = pages(masks)
     skipped += more
     if not a or not b:
         _report(0, skipped or ["no file is named like a mask (x and x_mask). Give the folder of the masks as well."])
@@ -295,54 +310,59 @@ def _twice(images, masks):
             f"open which of them makes the pair. Remove or rename all but one.{more}")
 
 
-def turned(images):
+def dihedral(images):
     """The eight rotations and flips of square images (N, C, H, H): (8 N, C, H, H), the originals first."""
     return torch.cat([x.rot90(k, (2, 3)) for x in (images, images.flip(3)) for k in range(4)])
 
 
-def windows(images, each, size, seed=0):
+def random_crops(images, each, size, seed=0):
     """Random square crops of square images (N, C, H, H): (N * each, C, size, size), those of one image together.
 
     Each side is from a third of the image to all of it, so that few large photographs give many small images.
     DataError: H is less than three times size, so that the crops would be blurred.
     """
-    each, size, seed = operator.index(each), operator.index(size), operator.index(seed)
-    full, draw, found = images.shape[-1], random.Random(seed), []          # never the global random state
+    each = operator.index(each)
+    size = operator.index(size)
+    seed = operator.index(seed)
+    full = images.shape[-1]
+    draw = random.Random(seed)                                        # never the global random state
+    found = []
     if full < 3 * size:
-        raise DataError(f"windows of {size} pixels need images of {3 * size} or more, but these have {full}. "
+        raise DataError(f"crops of {size} pixels need images of {3 * size} or more, but these have {full}. "
                         f"Load them larger, with size={4 * size}.")
     for image in images:
         for _ in range(each):
             side = draw.randint(full // 3, full)
-            top, left = draw.randint(0, full - side), draw.randint(0, full - side)
-            cut = image[None, :, top:top + side, left:left + side]
-            found.append(F.interpolate(cut, size=(size, size), mode="bilinear", antialias=True))
+            top = draw.randint(0, full - side)
+            left = draw.randint(0, full - side)
+            crop = image[None, :, top:top + side, left:left + side]
+            found.append(F.interpolate(crop, size=(size, size), mode="bilinear", antialias=True))
     return torch.cat(found)
 
 
-def _fingerprint(found, *settings):
-    """A name for this content under these settings, read by this code."""
+def _cache_key(found, *settings):
+    """The name of the cache file: a hash of the content, the settings and this code."""
     code = Path(__file__).read_bytes() + Path(files.__file__).read_bytes()
     digest = hashlib.sha256(code + repr((settings, [file.name for file in found])).encode())
     for where in dict.fromkeys(file.where for file in found):
         if isinstance(where, bytes):
             digest.update(hashlib.sha256(where).digest())
-        elif os.path.isfile(where) and os.access(where, os.R_OK):     # a broken link is told of later
+        elif os.path.isfile(where) and os.access(where, os.R_OK):     # a broken link is reported later
             with open(where, "rb") as stream:                         # a zip may be larger than the memory
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:40]
 
 
-def _recall(cache):
+def _read_cache(cache):
     """(images, names, skipped, doubts) from the cache, or (None, [], [], []) if it has none that can be read."""
     try:
         with open(cache, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return torch.from_numpy(stored["x"]), *(stored[key].tolist() for key in ("names", "skipped", "doubts"))
-    except Exception:                                                 # none, half-written or damaged: read anew
+    except Exception:                                                 # none, half-written or damaged: read again
         return None, [], [], []
 
 
-def _remember(cache, x, *texts):
+def _write_cache(cache, x, *texts):
     """Write the cache whole or not at all."""
     if cache is None or not len(x):
         return
@@ -352,5 +372,5 @@ def _remember(cache, x, *texts):
             names, skipped, doubts = (np.array(text, dtype=str) for text in texts)    # no objects, so no pickle
             np.savez(Path(part, "x.npz"), x=x.numpy(), names=names, skipped=skipped, doubts=doubts)
             os.replace(Path(part, "x.npz"), cache)
-    except OSError:                                                   # a full disk or a read-only checkout: do without
+    except OSError:                                                   # a full disk or a read-only checkout: no cache
         pass

@@ -70,7 +70,8 @@ def adni(root, size=64):
     ADNI gives the data to applicants only, and nobody may pass it on. Raises DataError if a part is missing or if a
     subject is both in train and in test.
     """
-    found, parts = _find(root, "train/AD", "train/NC", "test/AD", "test/NC"), {}
+    found = _find(root, "train/AD", "train/NC", "test/AD", "test/NC")
+    parts = {}
     if not found:
         raise DataError(f"{root} holds no train/AD, train/NC, test/AD and test/NC. ADNI gives its data to those who "
                         "apply at https://adni.loni.usc.edu; give the folder AD_NC that you made of it.")
@@ -92,7 +93,7 @@ def digits(size=8):
     """scikit-learn's written digits, offline: (1797, 1, size, size), float32 in [-1, 1], and their labels (1797,)."""
     from sklearn.datasets import load_digits
     images, labels = load_digits(return_X_y=True)
-    size, _ = data._whole(size, 1)
+    size, _ = data.checked_size(size, 1)
     x = torch.from_numpy(images.reshape(-1, 1, 8, 8)).float() / 8 - 1    # 0 ... 16
     return F.interpolate(x, (size, size), mode="bilinear"), torch.from_numpy(labels)
 
@@ -113,6 +114,6 @@ def standard(name, size, channels=1, train=True, root=None):
     except Exception as error:
         raise DataError(f"torchvision cannot fetch {name} ({error}). "
                         "Check the network, or give a root that holds it.") from error
-    size, channels = data._whole(size, channels)
+    size, channels = data.checked_size(size, channels)
     pairs = [(data._tensor(image, size, channels), label) for image, label in items]
     return torch.stack([x for x, _ in pairs]), torch.tensor([label for _, label in pairs])

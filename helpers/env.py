@@ -1,4 +1,4 @@
-"""Where am I?  The device, the checkout's folders, and which trained weights belong to which data."""
+"""The device, the checkout's folders, and which trained weights belong to which data."""
 import os
 import zlib
 from pathlib import Path
@@ -22,7 +22,7 @@ def data_name(data):
 
 
 def weights_path(data, size, channels):
-    """Where notebook 03 keeps what it learns from data at size, with channels colours.
+    """The file in which notebook 03 saves the weights trained on data at this size, with this many channels.
 
     data: None (the rendered craters), or all that helpers.data.load_images takes: a path, an upload, a list of these.
     All spellings of a path (~, relative, through a link) give one name; so do all uploads of one content.

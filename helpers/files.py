@@ -30,13 +30,13 @@ SUFFIXES = tuple(".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .gif .webp .ppm .pg
 HIDDEN = re.compile(r"(^|[/\\])(\.[^./\\]|__MACOSX[/\\])")
 TIFF = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 MAGIC = *TIFF, b"\x89PNG", b"\xff\xd8", b"GIF8", b"RIFF", b"BM"
-STRANGERS = {rb"\s*<(!doctype|html)": "a web page was saved in its place. Download the file itself.",
-             rb"version https://git-lfs": "it is a git-LFS pointer. Fetch the file itself with `git lfs pull`.",
-             rb".{4}ftyp(hei|hev|mif|msf)": "it is a HEIC photograph. Save it as JPEG.",
-             rb".{128}DICM": "it is a DICOM file. Export it as PNG or TIFF.",
-             rb"%PDF|%!PS": "it is a PDF or PostScript page. Export it as PNG.",
-             rb"PK|Rar!|7z\xbc\xaf|\x1f\x8b": "it is an archive. Unpack it, or give the path of one zip.",
-             rb"\s*<(\?xml|svg)": "it is SVG or XML, not pixels. Export it as PNG."}
+OTHER_FORMATS = {rb"\s*<(!doctype|html)": "a web page was saved in its place. Download the file itself.",
+                 rb"version https://git-lfs": "it is a git-LFS pointer. Fetch the file itself with `git lfs pull`.",
+                 rb".{4}ftyp(hei|hev|mif|msf)": "it is a HEIC photograph. Save it as JPEG.",
+                 rb".{128}DICM": "it is a DICOM file. Export it as PNG or TIFF.",
+                 rb"%PDF|%!PS": "it is a PDF or PostScript page. Export it as PNG.",
+                 rb"PK|Rar!|7z\xbc\xaf|\x1f\x8b": "it is an archive. Unpack it, or give the path of one zip.",
+                 rb"\s*<(\?xml|svg)": "it is SVG or XML, not pixels. Export it as PNG."}
 
 
 class DataError(ValueError):
@@ -62,7 +62,7 @@ LOCK = threading.RLock()
 
 @contextmanager
 def _alone():
-    """What only one thread may do at a time, since open files are shared, and so are the settings that are put back.
+    """A context for one thread at a time, since open files and the settings restored here are shared.
 
     Without Pillow's warning of large images (twice as large is an error) and tifffile's log (DataWarning says it all).
     """
@@ -124,7 +124,7 @@ def opened(kind, where, member=None):
 
 
 def _forked():
-    """A worker process shares no position in a stream, and waits for no thread that stayed with its parent."""
+    """In a worker process, forget open files and locks of the parent: positions in streams would be shared."""
     global LOCK
     LOCK = threading.RLock()
     opened.cache_clear()
@@ -186,7 +186,8 @@ def folders(root):
 
 def _below(root):
     """The names of all files below root; and of what may have been a folder of images, but cannot be entered."""
-    found, lost = [], []
+    found = []
+    lost = []
     for folder, names in folders(root):
         if names is None:
             lost.append(folder.relative_to(root).as_posix())
@@ -250,7 +251,8 @@ class Tiff:
     def __init__(self, stream):
         import tifffile
         tiff = tifffile.TiffFile(stream)
-        self.stream, self.image = stream, None
+        self.stream = stream
+        self.image = None
         self.pages = [page for page in tiff.pages if not page.is_reduced]     # no thumbnails
         stream.seek(tiff.pages.next_page_offset)
         self.cut = any(stream.read(8 if tiff.is_bigtiff else 4))              # a next page is announced, but missing
@@ -330,7 +332,7 @@ def arrays(stream):
         a = a if isinstance(a, np.ndarray) else a["images"] if "images" in a else [*a]
     except Exception as error:
         raise DataError(f"its arrays cannot be read ({error}). "
-                        "Save them anew with np.savez(path, images=...).") from error
+                        "Save them again with np.savez(path, images=...).") from error
     if isinstance(a, list):
         raise DataError(f"it holds no array 'images', only {a}. Save it with np.savez(path, images=...).")
     if a.ndim not in (3, 4):
@@ -340,7 +342,8 @@ def arrays(stream):
 
 def pages(files):
     """(images, skipped): every page of every file as an ImageFile, and a sentence for each file that is none."""
-    images, skipped = [], []
+    images = []
+    skipped = []
     for file in files:
         try:
             with file.open() as stream:
@@ -371,7 +374,7 @@ def _span(stack):
         for page in tqdm(stack, "range", disable=len(stack) < MANY, leave=False):
             try:
                 a = decode(page)
-            except DataError:                                         # told when this page is read for good
+            except DataError:                                         # reported when this page is read
                 continue
             if isinstance(a, Image.Image):
                 return
@@ -381,10 +384,13 @@ def _span(stack):
 
 def value_range(arrays):
     """The Span of arrays, from the lowest to the highest finite value; None if there are none."""
-    ends, pixels, highest = set(), 0, Counter()
+    ends = set()
+    pixels = 0
+    highest = Counter()
     for a in arrays:
         a = a[np.isfinite(a)]
-        low, high = a.min(), a.max()
+        low = a.min()
+        high = a.max()
         inner = a[(a > low) & (a < high)]
         ends |= {float(low), float(high)} | ({float(inner.min()), float(inner.max())} if inner.size else set())
         highest[float(high)] += np.count_nonzero(a == high)
@@ -407,7 +413,8 @@ def _fill(values, share):
     """
     if len(values) < 4:                                               # as in a drawing or a map of labels
         return None
-    low, high = values[0], values[-1]
+    low = values[0]
+    high = values[-1]
     for mark, rest in ((low, high - values[1]), (high, values[-2] - low)):
         huge = abs(mark) > 1e30
         far = 2 if huge or mark in MARKS else 20
@@ -480,7 +487,7 @@ def _why(image, error):
     if not head:
         return f"{image.name} is empty (0 bytes). Copy it again."
     begins = f"{image.name} is not a readable image: it begins with {head[:14].decode('latin1')!r}"
-    for pattern, words in STRANGERS.items():
+    for pattern, words in OTHER_FORMATS.items():
         if re.match(pattern, head, re.IGNORECASE | re.DOTALL):
             return f"{begins}, so {words}"
     if isinstance(error, Image.UnidentifiedImageError) and not head.startswith(MAGIC):

@@ -1,6 +1,6 @@
-"""Steering: models made of models.  A model is any callable (xt (B, C, H, W), t (B,)) -> an estimate of that shape.
+"""Guidance, and other models made of models.  A model is a callable (xt (B, C, H, W), t (B,)) -> estimate of that size.
 
-guided, each_channel and tiled are weighted means whose weights sum to 1, so it is all the same whether the models
+guided, each_channel and tiled are weighted means whose weights sum to 1, so they work alike whether the models
 estimate x_0, eps or v: at a given x_t and t, each of these is a linear function of each other.
 """
 import torch
@@ -9,8 +9,8 @@ import torch
 def as_x0(model, schedule, target):
     """The x0_model (xt, t) -> x0_hat of a network that was trained to predict target: "eps", "v" or "x0".
 
-    Nothing is lost at t = T, where a v- or x0-network knows its x0_hat although x_t holds next to nothing of the image.
-    More arguments, a label (B,) for instance, are handed on to the network.
+    Nothing is lost at t = T, where a v- or x0-network gives its x0_hat although x_t holds almost nothing of the image.
+    More arguments, a label (B,) for instance, are passed to the network.
     ValueError: another target.
     """
     if target not in ("eps", "v", "x0"):
@@ -28,7 +28,7 @@ def as_x0(model, schedule, target):
 
 
 def guided(model, without, scale):
-    """Classifier-free guidance: a model that exaggerates what the label changes (Ho & Salimans 2022, eq. 6).
+    """Classifier-free guidance: a model that extrapolates the effect of the label (Ho & Salimans 2022, eq. 6).
 
     model, without: the model with and without the label;  scale: the paper's 1 + w; 0 ignores the label, 1 follows it
     """
@@ -61,7 +61,8 @@ def tiled(model, size, stride):
             raise ValueError(f"an image of {height}×{width} holds no tile of {size} pixels: choose smaller tiles.")
         ramp = torch.minimum(torch.arange(size) + 1, size - torch.arange(size)).to(xt)
         tent = torch.outer(ramp, ramp)
-        total, weight = torch.zeros_like(xt), torch.zeros_like(xt)
+        total = torch.zeros_like(xt)
+        weight = torch.zeros_like(xt)
         for y in [*range(0, height - size, stride), height - size]:      # the last tile ends where the image ends
             for x in [*range(0, width - size, stride), width - size]:
                 tile = ..., slice(y, y + size), slice(x, x + size)

@@ -52,7 +52,8 @@ class RunningAverage(AveragedModel):
     @torch.no_grad()
     def update_parameters(self, model):
         """Move the average towards model's weights, by multi_avg_fn; the first time, copy them.  Buffers are copied."""
-        ours, theirs = list(self.module.parameters()), list(model.parameters())
+        ours = list(self.module.parameters())
+        theirs = list(model.parameters())
         n = int(self.n_averaged)
         if n == 0:
             torch._foreach_copy_(ours, theirs)

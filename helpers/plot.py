@@ -1,6 +1,6 @@
-"""Figures: pictures in rows and grids, curves and bars.  Each call gives a Picture, which a notebook shows by itself.
+"""Figures: images in rows and grids, curves and bars.  Each call gives a Png, which a notebook displays.
 
-Pictures are tensors (C, H, W) in [-1, 1], grey or colour; a mask m in {0, 1} is shown as 2 * m - 1.
+Images are tensors (C, H, W) in [-1, 1], grey or colour; a mask m in {0, 1} is shown as 2 * m - 1.
 """
 import base64
 import io
@@ -11,27 +11,29 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torchvision.utils import make_grid
 
-# four of Okabe & Ito 2008, a brown and a navy: told apart by colour-blind eyes and dark enough on white, by test
+# four of Okabe & Ito 2008, a brown and a navy: distinguishable to colour-blind eyes and dark enough on white, by test
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#692D0F", "#000096", "#000000"]
 DPI = 80
 
 
-class Picture:
-    """A finished figure: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it.
+class Png:
+    """A figure as a PNG file: .png, its bytes, and .alt, the sentence that describes it to those who cannot see it.
 
     colours: how many the file keeps, at most 256; None keeps all.  Plots need few, and their files shrink to a third.
     """
 
     def __init__(self, figure, alt, colours=None):
         figure.set_dpi(DPI)
-        canvas, small = FigureCanvasAgg(figure), io.BytesIO()
+        canvas = FigureCanvasAgg(figure)
+        small = io.BytesIO()
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         grey = len({band.tobytes() for band in image.split()}) == 1        # then one will do: noise makes large files
         image = image.convert("L") if grey else image
         image = image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=0) if colours and not grey else image
         image.save(small, "png")
-        self.png, self.alt = small.getvalue(), alt
+        self.png = small.getvalue()
+        self.alt = alt
 
     def _repr_mimebundle_(self, **_):
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
@@ -45,16 +47,21 @@ def pixels(image):
 
 
 def panels(rows, alt, titles=(), labels=(), side=1.5):
-    """Rows of pictures, with a title over each column and a label left of each row; side: a picture's width, inches."""
+    """Rows of images, with a title over each column and a label left of each row; side: an image's width, inches."""
     rows = [list(row) for row in rows]
-    columns, gap, top = max(map(len, rows)), 0.06, 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
+    columns = max(map(len, rows))
+    gap = 0.06
+    top = 0.1 + 0.17 * max((t.count("\n") + 1 for t in titles), default=0)
     left = 0.1 + 0.085 * max((len(line) for label in labels for line in label.split("\n")), default=0)
-    width, height = left + columns * (side + gap), top + len(rows) * (side + gap)
-    figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many pictures take long to draw
+    width = left + columns * (side + gap)
+    height = top + len(rows) * (side + gap)
+    figure = Figure(figsize=(width, height), dpi=DPI)          # no axes: those of many images take long to draw
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            x, y = left + j * (side + gap), height - top - (i + 1) * (side + gap) + gap
-            image, wide = pixels(image), round(side * DPI)     # its longer side in pixels of the figure
+            x = left + j * (side + gap)
+            y = height - top - (i + 1) * (side + gap) + gap
+            image = pixels(image)
+            wide = round(side * DPI)                           # its longer side in pixels of the figure
             longer = max(image.shape[:2])
             down, across = (np.arange(wide * n // longer) * longer // wide for n in image.shape[:2])     # the nearest
             figure.figimage(image[down][:, across], x * DPI + (wide - len(across)) // 2,
@@ -63,20 +70,20 @@ def panels(rows, alt, titles=(), labels=(), side=1.5):
                 figure.text((x + side / 2) / width, (y + side + 0.05) / height, titles[j], fontsize=9, ha="center")
             if j == 0 and i < len(labels):
                 figure.text((x - 0.06) / width, (y + side / 2) / height, labels[i], fontsize=9, ha="right", va="center")
-    return Picture(figure, alt)
+    return Png(figure, alt)
 
 
 def grid(images, alt, columns=8, title="", side=0.9):
-    """A sheet of many pictures (N, C, H, W), side inches each."""
-    sheet = make_grid(images.detach().cpu(), nrow=columns, padding=2, pad_value=1)
+    """A grid of images (N, C, H, W), side inches each."""
+    tiled = make_grid(images.detach().cpu(), nrow=columns, padding=2, pad_value=1)
     lines = -(-len(images) // columns)
     figure = Figure(figsize=(side * min(columns, len(images)), side * lines + (0.3 if title else 0)))
     axes = figure.add_axes((0, 0, 1, side * lines / figure.get_figheight()))
-    axes.imshow(pixels(sheet), interpolation="nearest")
+    axes.imshow(pixels(tiled), interpolation="nearest")
     axes.set_axis_off()
     if title:
         axes.set_title(title, fontsize=10, pad=5)
-    return Picture(figure, alt)
+    return Png(figure, alt)
 
 
 def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.8), marks=None):
@@ -98,7 +105,7 @@ def curves(x, lines, alt, xlabel="", ylabel="", title="", log=False, size=(6, 2.
                           va="top" if i % 2 else "bottom")
         axes.set(xlabel=xlabel, ylabel=label, title=head, yscale="log" if log else "linear")
         finish(axes, legend=len(group) > 1)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
@@ -109,7 +116,7 @@ def bars(values, alt, ylabel="", title="", size=(4, 2.6)):
     axes.set(ylabel=ylabel, title=title)
     axes.margins(y=0.15)
     finish(axes)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
@@ -126,11 +133,11 @@ def intervals(values, alt, ylabel="", title="", size=(6, 2.8)):
         axes.set(ylabel=label, title=head)
         axes.margins(x=0.1, y=0.1)
         finish(axes)
-    return Picture(figure, alt, colours=256)
+    return Png(figure, alt, colours=256)
 
 
 def finish(axes, legend=False):
-    """The look that all plots with axes share."""
+    """Give axes the style that all plots share."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.title.set_fontsize(10)
     if legend:

@@ -1,6 +1,6 @@
-"""Noise out: from pure noise to an image, step by step.
+"""Samplers: from pure noise to an image, step by step.
 
-Three kinds of function meet here, and a function of your own may take the place of any of them.
+There are three kinds of function, and each can be replaced by one of your own.
 
     x0_model(xt, t) -> x0_hat                  The model: its estimate of the clean image.  t is (B,), int64.  as_x0 in
                                                guidance.py makes one of a network, whatever it was trained to predict.
@@ -8,12 +8,12 @@ Three kinds of function meet here, and a function of your own may take the place
                                                time s.  t and s are Python integers, so alpha_bar[t] is one number.
     sample_path(x0_model, schedule, x, ...)    The loop, one for all samplers.
 
-Images are (B, C, H, W).  alpha_bar is (T + 1,), float32 on the device of x, for Apple's GPUs know no float64.  That
-rounds 1 - alpha_bar near t = 0, and moves a pixel by 2e-6 in 15 steps and 2e-4 in 1,000, a fortieth of a grey level.
+Images are (B, C, H, W).  alpha_bar is (T + 1,), float32 on the device of x, since Apple's GPUs have no float64.  This
+rounds 1 - alpha_bar near t = 0, and changes a pixel by 2e-6 in 15 steps and 2e-4 in 1,000, a fortieth of a grey level.
 
-A step that draws has one argument more, z (B, C, H, W), fresh standard normal noise.  A multistep sampler has one more,
+A stochastic step has one more argument, z (B, C, H, W), fresh standard normal noise.  A multistep sampler has another,
 previous: the (t, x0) of the step before, None in the first step.  The loop looks for these two names in the step's
-signature, and hands over what is there.
+signature, and passes those that are there.
 
 Where eps_hat is needed, for inversion or a plot: schedule.predict_eps(xt, t, x0_hat), t > 0.
 """
@@ -25,7 +25,8 @@ import torch
 
 def ddpm_step(xt, x0, t, s, alpha_bar, z):
     """x_s ~ q(x_s | x_t, x_0), an ancestral step (Ho et al. 2020, eq. 6-7, for any s < t)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s                                                    # alpha_t where s = t - 1
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     variance = (1 - a_s) / (1 - a_t) * (1 - alpha)                       # 0 at s = 0: the last step adds no noise
@@ -34,14 +35,16 @@ def ddpm_step(xt, x0, t, s, alpha_bar, z):
 
 def ddim_step(xt, x0, t, s, alpha_bar):
     """x_s of one deterministic DDIM step (Song et al. 2021, eq. 12 with sigma = 0)."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     eps_hat = (xt - a_t.sqrt() * x0) / (1 - a_t).sqrt()
     return a_s.sqrt() * x0 + (1 - a_s).sqrt() * eps_hat
 
 
 def ddim_eta_step(xt, x0, t, s, alpha_bar, z, eta):
     """x_s of one DDIM step with noise (Song et al. 2021, eq. 12 and 16): eta = 0 is ddim_step, eta = 1 is ddpm_step."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     sigma = eta * ((1 - a_s) / (1 - a_t) * (1 - a_t / a_s)).sqrt()
     eps_hat = (xt - a_t.sqrt() * x0) / (1 - a_t).sqrt()
     return a_s.sqrt() * x0 + (1 - a_s - sigma**2).clamp(min=0).sqrt() * eps_hat + sigma * z
@@ -49,7 +52,8 @@ def ddim_eta_step(xt, x0, t, s, alpha_bar, z, eta):
 
 def dpmpp_2m_step(xt, x0, t, s, alpha_bar, previous=None):
     """x_s of one step of DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): extrapolate x0, then one exact linear step."""
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     if previous is not None and s > 0:                                   # at s = 0 the log-SNR is infinite
         t_previous, x0_previous = previous
         lam = (alpha_bar / (1 - alpha_bar)).log() / 2                    # half the log-SNR at each time

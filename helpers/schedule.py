@@ -1,4 +1,4 @@
-"""Noise in: the schedule and the forward process.
+"""The noise schedule and the forward process.
 
 t runs from 0 (clean) to T (noise).  beta[0] = 0, so alpha_bar[0] = 1, and the last step of every sampler
 lands on clean data without a special case.

@@ -1,4 +1,4 @@
-"""Who is in training and who is held out: by group, by subject, and as notebook 03 left it in the weights' header.
+"""Training set and held-out set: by group, by subject, and as notebook 03 records it in the header of the weights.
 
     train, held_out = split(images, subjects_of(names))
     trained, held_out = trained_and_held_out(path, about)      # about: the header of weights made by notebook 03
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from helpers.data import WORDS, inside_zip, load_images, windows
+from helpers.data import WORDS, inside_zip, load_images, random_crops
 from helpers.files import DataError, warn
 
 
 def split(images, groups=None, heldout=0.2, seed=0):
     """Which images to train on and which to hold out, as two index tensors: `train, held = split(x, patients)`.
 
-    groups: what each image was cut from (a volume, a patient, a photograph), one entry each, of any kind; a group is
-    never divided. None: each image is its own. heldout: the part of the groups to hold out, one at least.
+    groups: what each image belongs to (a volume, a patient, a photograph), one entry each, of any kind; a group is
+    never divided. None: each image is a group. heldout: the fraction of the groups to hold out, at least one group.
     Warns if a held-out image equals a training image byte by byte.
     """
     groups = range(len(images)) if groups is None else groups.tolist() if torch.is_tensor(groups) else list(groups)
@@ -95,12 +95,12 @@ def _numbered(rows):
 def training_images(path, size, channels=1, crops=1, seed=0):
     """(images, names): what notebook 03 makes of path, (N * crops, channels, size, size), and the names of N images.
 
-    crops: 1 takes each image whole; more, so many random crops of each, those of an image in a row.
+    crops: 1 takes each image as it is; a larger number, that many random crops of each image, together.
     """
     if crops == 1:
         return load_images(path, size, channels, names=True)
     images, names = load_images(path, 4 * size, channels, names=True)
-    return windows(images, crops, size, seed), names
+    return random_crops(images, crops, size, seed), names
 
 
 def trained_and_held_out(path, about, least=0):
@@ -111,12 +111,13 @@ def trained_and_held_out(path, about, least=0):
     holds none out), held_out is all images, and a DataWarning says so.
     DataError: path no longer holds the images of the training.
     """
-    crops, names_out = about.get("crops", 1), about.get("held_out", [])
+    crops = about.get("crops", 1)
+    names_out = about.get("held_out", [])
     images, names = training_images(path, about["size"], about["channels"], crops, about.get("seed", 0))
     n = len(names) - len(names_out)
     if (about.get("images", len(names)), names_out) != (len(names), names[max(n, 0):]):
         raise DataError(f"{path} has changed since the network was trained: it holds {len(names)} images, then it held "
-                        f"{about.get('images')}. Put the files back as they were, or train anew in notebook 03.")
+                        f"{about.get('images')}. Put the files back as they were, or train again in notebook 03.")
     whole = images if crops == 1 else load_images(path, about["size"], about["channels"])
     known = {x.numpy().tobytes() for x in whole[:n]}
     out = [i for i in range(n, len(names)) if whole[i].numpy().tobytes() not in known]

@@ -60,15 +60,19 @@ class Threads:
     """
 
     def __init__(self, numbers, say=print):
-        self.numbers, self.say = sorted(numbers), say
+        self.numbers = sorted(numbers)
+        self.say = say
         self.best = self.numbers[0]
         self.seconds = {}                                      # number of threads: seconds of a step, when last seen
         self.recent = deque(maxlen=3)                          # seconds of the last steps with the best number
-        self.trial, self.tried = None, []                      # a number that is being tried, and its seconds
+        self.trial = None                                      # a number that is being tried,
+        self.tried = []                                        # and the seconds of its steps
         self.climbing = True
-        self.steps, self.lost = 0, 0                           # so far, and those of trials that did not help
+        self.steps = 0                                         # so far
+        self.lost = 0                                          # steps of trials that did not help
         self.last_tried = {}                                   # number of threads: the step after which it was tried
-        self.next_step, self.next_time = 0, 0.0                # when the next trial of a neighbour may begin
+        self.next_step = 0                                     # when the next trial of a neighbour may begin:
+        self.next_time = 0.0                                   # both this step and this time must have come
 
     @contextmanager
     def step(self):
@@ -95,7 +99,9 @@ class Threads:
 
     def end_trial(self):
         """Go on with the faster of two numbers: the one tried and the best so far."""
-        tried, best, now = self.trial, self.best, self.tried[-1]
+        tried = self.trial
+        best = self.best
+        now = self.tried[-1]
         before = self.seconds[best]
         self.seconds[tried] = now
         few, many = sorted((tried, best))
@@ -113,7 +119,8 @@ class Threads:
             self.next_time = time.perf_counter() + SECONDS_BETWEEN * (sum(self.tried) - len(self.tried) * before)
         self.last_tried[tried] = self.steps
         self.next_step = self.steps + STEPS_BETWEEN
-        self.trial, self.tried = None, []
+        self.trial = None
+        self.tried = []
 
     def next_trial(self):
         """The number of threads to try now, or None."""

@@ -25,7 +25,7 @@ from helpers.randomness import random_states_kept
 from helpers.span import RISE, Span, learning_rate, plain_number
 from helpers.threads import Threads, most_threads, threads_kept, worth_trying
 
-GPU_LOOKS = 16             # a GPU is asked for its losses once in so many steps: to ask is to wait until it is done
+FETCH_EVERY = 16           # steps after which losses are fetched from a GPU: each time we wait until it is done
 MOST_SKIPPED = 50          # steps in a row: fp16 leaves out some, but never so many
 
 def diffusion_loss(model, schedule, x0, target="eps"):
@@ -112,7 +112,8 @@ class Losses(Sequence):
     """The loss of each step, as numbers; those of the last steps stay on the GPU until somebody reads them."""
 
     def __init__(self, known=()):
-        self.known, self.waiting = list(known), []
+        self.known = list(known)
+        self.waiting = []
 
     def append(self, loss):
         """Add a tensor of one number."""
@@ -189,12 +190,15 @@ def training_step(run, batch):
 
 def train(run, dataset, watch, total):
     """Train until the span is over, with a progress bar of so many units; watch is fit's."""
-    images, main = batches(run, dataset), run.accelerator.is_main_process
-    stamps, before, start = deque(maxlen=50), run.elapsed, time.monotonic()
+    images = batches(run, dataset)
+    main = run.accelerator.is_main_process
+    stamps = deque(maxlen=50)
+    before = run.elapsed
+    start = time.monotonic()
     with tqdm(total=total, initial=min(total, round(run.done * total)), unit="step" if run.span.steps else "s",
               leave=True, disable=not main) as bar:
         while run.done < 1:
-            run.looking = run.accelerator.device.type == "cpu" or run.step % GPU_LOOKS == 0
+            run.looking = run.accelerator.device.type == "cpu" or run.step % FETCH_EVERY == 0
             batch = send_to_device(next(images), run.accelerator.device, non_blocking=True)
             with run.threads.step():
                 training_step(run, batch)
@@ -250,7 +254,7 @@ def batches(run, dataset):
     """The batches of this process from run.step on, without end."""
     def indices():
         for step in count(run.step):
-            generator = torch.Generator().manual_seed(run.seed("pictures", step))
+            generator = torch.Generator().manual_seed(run.seed("pictures", step))      # the word decides what is drawn
             yield torch.randint(len(dataset), (run.settings.batch_size,), generator=generator).tolist()
     return iter(DataLoader(dataset, batch_sampler=indices(), num_workers=run.settings.workers,
                            pin_memory=run.accelerator.device.type == "cuda"))
@@ -323,7 +327,7 @@ def joined(run, planned):
     trained = f"{run.step} steps, {run.elapsed / 60:.1f} minutes"
     if done > 1:
         raise ValueError(f"{run.settings.checkpoint} is the state of a training after {trained}, which is past the "
-                         f"{run.span} asked for: ask for more, or delete the file to start anew.")
+                         f"{run.span} asked for: ask for more, or delete the file to start again.")
     lr = run.settings.lr
     rule = run.settings.rate
     rate = planned.rate(planned.done(run.step, run.elapsed), run.step, lr, rule)

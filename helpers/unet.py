@@ -1,4 +1,4 @@
-"""One UNet.  At t = 0 it segments; at t > 0 it predicts what the noise hides."""
+"""The UNet of the course: a segmentation network at t = 0, a denoising network at t > 0."""
 import math
 
 import torch
@@ -18,8 +18,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, c_in, c_out, c_time, groups=8):
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(groups, c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.norm2, self.conv2 = nn.GroupNorm(groups, c_out), nn.Conv2d(c_out, c_out, 3, padding=1)
+        self.norm1 = nn.GroupNorm(groups, c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm2 = nn.GroupNorm(groups, c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.time = nn.Linear(c_time, c_out)
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
@@ -35,8 +37,10 @@ class Attention(nn.Module):
 
     def __init__(self, c, heads=4, groups=8):
         super().__init__()
-        self.heads, self.norm = heads, nn.GroupNorm(groups, c)
-        self.qkv, self.out = nn.Conv2d(c, 3 * c, 1), nn.Conv2d(c, c, 1)
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, c)
+        self.qkv = nn.Conv2d(c, 3 * c, 1)
+        self.out = nn.Conv2d(c, c, 1)
 
     def forward(self, x):
         B, C, H, W = x.shape
@@ -66,7 +70,7 @@ class UNet(nn.Module):
     patch: side of the square that pixel_unshuffle folds into channels before the first level (1: none)
     attend: self-attention in the middle, at the lowest resolution
     skips: join each level on the way up with its twin on the way down
-    num_classes: how many labels y there are, from 0; a picture whose y is -1 has none, nor have all where y is None
+    num_classes: how many labels y there are, from 0; an image whose y is -1 has none, nor have all where y is None
     ValueError where a width is no multiple of 8, or H or W not divisible by patch * 2^(levels - 1).
     """
 
@@ -75,7 +79,8 @@ class UNet(nn.Module):
         super().__init__()
         if not channels or any(c <= 0 or c % 8 for c in channels):
             raise ValueError(f"the widths {list(channels)} do not fit this network: choose multiples of 8.")
-        c, c_time = channels, 4 * channels[0]
+        c = channels
+        c_time = 4 * channels[0]
         self.config = dict(in_channels=in_channels, out_channels=out_channels, channels=list(channels), patch=patch,
                            attend=attend, skips=skips, num_classes=num_classes)
         self.divisor = patch * 2 ** (len(c) - 1)
@@ -90,17 +95,20 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(Level(2 * b if skips else b, b, c_time) for b in c)
         last = nn.Conv2d(c[0], out_channels * patch**2, 3, padding=1)
         self.head = nn.Sequential(nn.GroupNorm(8, c[0]), nn.SiLU(), last)
-        nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)  # the first guess is 0 everywhere: a calm start
+        nn.init.zeros_(last.weight)                            # the first prediction is 0 everywhere: a calm start
+        nn.init.zeros_(last.bias)
 
     def forward(self, x, t=None, y=None):
-        config, (height, width) = self.config, x.shape[-2:]
+        config = self.config
+        height, width = x.shape[-2:]
         if height % self.divisor or width % self.divisor:
-            raise ValueError(f"pictures of {height}×{width} do not fit this network: choose a size divisible by "
+            raise ValueError(f"images of {height}×{width} do not fit this network: choose a size divisible by "
                              f"{self.divisor}.")
         t = x.new_zeros(len(x)) if t is None else t            # a clean image is an image at t = 0
         emb = self.time(time_embedding(t, config["channels"][0]).to(x.dtype))
         emb = emb if y is None else emb + self.label(y + 1)    # no label, -1, adds nothing
-        x, skips = self.stem(F.pixel_unshuffle(x, config["patch"])), []
+        x = self.stem(F.pixel_unshuffle(x, config["patch"]))
+        skips = []
         for i, level in enumerate(self.down):                  # down: more channels, fewer pixels
             x = level(x, emb)
             skips.append(x)

@@ -1,26 +1,28 @@
 """Figures to play with.  Where nothing is live (GitHub, a printed page) the first figure stands in their place."""
 import base64
+from functools import partial
 from html import escape
 
 import ipywidgets
 
 
-def as_html(picture):
-    """The <img> of a plot.Picture, with its words as alternative text: ipywidgets.Image has no place for them."""
-    width, height = (int.from_bytes(picture.png[k:k + 4], "big") for k in (16, 20))      # of a PNG: nothing jumps
-    return (f'<img src="data:image/png;base64,{base64.b64encode(picture.png).decode()}" alt="{escape(picture.alt)}" '
+def as_html(image):
+    """The <img> of a plot.Png, with its words as alternative text: ipywidgets.Image has no place for them."""
+    width, height = (int.from_bytes(image.png[k:k + 4], "big") for k in (16, 20))      # of a PNG: nothing jumps
+    return (f'<img src="data:image/png;base64,{base64.b64encode(image.png).decode()}" alt="{escape(image.alt)}" '
             f'width="{width}" height="{height}" decoding="sync" style="max-width: 100%; height: auto">')
 
 
 class Explorer:
-    """draw(**values) -> plot.Picture, drawn again whenever one of the controls changes.
+    """draw(**values) -> plot.Png, drawn again whenever one of the controls changes.
 
     controls: ipywidgets by the name of draw's argument.  A ValueError from draw is shown as a sentence, and the last
     figure stays.
     """
 
     def __init__(self, draw, buttons=(), **controls):
-        self.draw, self.controls = draw, controls
+        self.draw = draw
+        self.controls = controls
         self.first = draw(**self.values())
         self.image = ipywidgets.HTML(as_html(self.first))
         self.message = ipywidgets.Label()
@@ -30,11 +32,14 @@ class Explorer:
             control.observe(self.redraw, names="value")
 
     def values(self):
+        """{name of a control: its value}."""
         return {name: control.value for name, control in self.controls.items()}
 
     def redraw(self, change=None):
+        """Show the figure for the values of the controls, or the sentence of the ValueError that draw raised."""
         try:
-            self.image.value, self.message.value = as_html(self.draw(**self.values())), ""
+            self.image.value = as_html(self.draw(**self.values()))
+            self.message.value = ""
         except ValueError as error:
             self.message.value = str(error)
 
@@ -50,9 +55,13 @@ def explore(draw, **controls):
 
 
 def stepper(draw, last, **controls):
-    """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Picture."""
+    """A figure with a slider step = 0 ... last and buttons for one step back or forward: draw(step=...) -> Png."""
     slider = ipywidgets.IntSlider(last * 2 // 3, 0, last, description="step")    # where most is to be seen
     buttons = [ipywidgets.Button(description=text, layout={"width": "auto"}) for text in ("◀ back", "forward ▶")]
+
+    def step_by(by, _):
+        slider.value = min(last, max(0, slider.value + by))
+
     for button, by in zip(buttons, (-1, 1)):
-        button.on_click(lambda _, by=by: setattr(slider, "value", min(last, max(0, slider.value + by))))
+        button.on_click(partial(step_by, by))
     return Explorer(draw, buttons, step=slider, **controls)

@@ -22,7 +22,7 @@ from tools.teaching import classroom, doctor, kit
 from tools.teaching.classroom import EXERCISES
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = classroom.pages()
+PAGES = classroom.notebooks()
 pages = pytest.mark.parametrize("page", PAGES)
 NOTEBOOKS = {page: nbformat.read(path, as_version=4) for page, path in PAGES.items()}
 HEADINGS = {page: [heading for cell in notebook.cells if cell.cell_type == "markdown"
@@ -226,7 +226,7 @@ def test_the_doctor_foretells_times(monkeypatch):
     monkeypatch.setattr(doctor, "cores", lambda: 2)
     assert doctor.examine(said.append), said
     told = {line.split()[0]: float(re.search(r"([\d.]+) minutes", line)[1]) for line in said if line.startswith("    ")}
-    clocks = {page: clock for page, (_, _, clock) in doctor.pages().items()}
+    clocks = {page: clock for page, (_, _, clock) in doctor.notebooks().items()}
     assert clocks["03"] == 5 and not any(clock for page, clock in clocks.items() if page != "03")
     for page, notebook in NOTEBOOKS.items():                   # half as fast: all but a training by the clock doubles
         assert told[page] == pytest.approx(2 * classroom.minutes(notebook) - clocks[page], abs=0.06)

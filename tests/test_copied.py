@@ -16,7 +16,7 @@ from sklearn.preprocessing import scale
 from helpers import env, plot, samplers, scenes
 from helpers.metrics import closeness, kid, memorisation, precision_recall
 from helpers.metrics import interval
-from tools.models.report import best_turn, examine, verdicts, write
+from tools.models.report import best_view, examine, verdicts, write
 from helpers.checkpoints import load_sampler
 from helpers.samplers import dpmpp_2m_step, sample
 
@@ -36,7 +36,7 @@ def fresh(n=512, seed=777):
 
 @functools.cache
 def chance():
-    return best_turn(fresh(), lessons())[0]
+    return best_view(fresh(), lessons())[0]
 
 
 @functools.cache
@@ -68,14 +68,14 @@ def test_closeness_is_that_of_scikit_learns_neighbours():
     assert near.max() < 1e-3 and where.tolist() == [5, 6, 7, 8]
     pale = closeness(0.3 * x - 0.2, references)[0]
     assert torch.allclose(pale, closeness(x, references)[0], atol=1e-3)
-    with pytest.raises(ValueError, match=r"two or more pictures .* found 1\."):
+    with pytest.raises(ValueError, match=r"two or more images .* found 1\."):
         closeness(x, references[:1])
 
 
 def test_a_copy_is_found_in_each_of_its_eight_turns():
     for flipped in (lessons()[:6], lessons()[:6].flip(3)):
         for k in range(4):
-            near, index, views = best_turn(flipped.rot90(k, (2, 3)), lessons())
+            near, index, views = best_view(flipped.rot90(k, (2, 3)), lessons())
             assert near.max() < 1e-3 and index.tolist() == list(range(6)) and torch.equal(views, lessons()[:6])
     assert closeness(lessons()[:6].rot90(1, (2, 3)), lessons())[0].min() > 0.5       # no turns, no find
 
@@ -108,7 +108,7 @@ def test_fresh_pictures_score_0_copies_1_and_a_mixture_its_share():
     strangers = fresh(98, 778)
     for share in (0, 0.25, 0.5, 1):
         n = round(98 * share)
-        near = best_turn(torch.cat([copies[:n], strangers[n:]]), lessons())[0]
+        near = best_view(torch.cat([copies[:n], strangers[n:]]), lessons())[0]
         value, low, high = interval(*memorisation(near, chance())[:2])
         assert value == pytest.approx(n / 98, abs=0.015) and low <= n / 98 <= high + 0.001
 
@@ -154,13 +154,13 @@ def test_intervals_hold_their_dots_and_show_all_names():
 
 
 def test_at_most_one_fresh_picture_in_a_hundred_is_accused():
-    near = best_turn(fresh(1000, 779), lessons())[0]
+    near = best_view(fresh(1000, 779), lessons())[0]
     limit = memorisation(near, chance())[2]
     assert (near < limit).float().mean() <= 0.01
 
 
 def test_a_planted_copy_is_found_and_nobody_else():
-    thieves = drawn()[best_turn(drawn(), lessons())[0].argsort()[:5]]
+    thieves = drawn()[best_view(drawn(), lessons())[0].argsort()[:5]]
     limit = memorisation(chance(), chance())[2]
     pool, wrong = fresh(1000, 779), 0
     for seed in range(10):
@@ -168,7 +168,7 @@ def test_a_planted_copy_is_found_and_nobody_else():
         sheets = pool[torch.randperm(1000, generator=lots)[:72]].clone()
         places = torch.randperm(72, generator=lots)[:5]
         sheets[places] = thieves.rot90(seed % 4, (2, 3)) if seed % 2 else thieves.rot90(seed % 4, (2, 3)).flip(3)
-        accused = set((best_turn(sheets, lessons())[0] < limit).nonzero()[:, 0].tolist())
+        accused = set((best_view(sheets, lessons())[0] < limit).nonzero()[:, 0].tolist())
         assert set(places.tolist()) <= accused
         wrong += len(accused) - 5
     assert wrong <= 0.01 * 10 * 72
@@ -181,7 +181,7 @@ def test_without_turns_or_without_the_gap_the_search_would_fail():
     empty = 0.05 * fresh(200, 784) + 0.02 * torch.randn(200, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     plain = [torch.cdist(x.flatten(1), lessons().flatten(1)).amin(1) for x in (empty, fresh())]
     assert (plain[0] < plain[1].quantile(0.2)).all()           # nearer than ordinary pictures, and no copies at all
-    assert (best_turn(empty, lessons())[0] < memorisation(chance(), chance())[2]).float().mean() <= 0.01
+    assert (best_view(empty, lessons())[0] < memorisation(chance(), chance())[2]).float().mean() <= 0.01
 
 
 # ---- the report card
@@ -254,7 +254,7 @@ def cells(*words):
 
 
 NEEDED = ("data = None", "def draw", "moon = ", "feature_net, _", "= env.find_weights", "def nearest",
-          "import best_turn",
+          "import best_view",
           "def closeness", "def left_out", "def memorisation", "known = {", "def forge", "explore(forge",
           "sheets = list", "def inspect")
 

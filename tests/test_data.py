@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from helpers import data, datasets, files
-from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, turned, windows
+from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, dihedral, random_crops
 from helpers.splits import split, subjects_of
 from helpers.files import FORMATS, opened
 from helpers.files import _alone as alone
@@ -540,7 +540,7 @@ def test_whole_numbers_of_numpy_and_torch(tmp_path, whole):
     assert (load_images(path, whole(16), whole(3)) == load_images(path, 16, 3)).all()
     assert (ImageFiles(path, whole(16))[0] == ImageFiles(path, 16)[0]).all()
     x = load_images(path, 64)
-    assert (windows(x, whole(2), whole(16), whole(3)) == windows(x, 2, 16, 3)).all()
+    assert (random_crops(x, whole(2), whole(16), whole(3)) == random_crops(x, 2, 16, 3)).all()
     many = torch.randn(9, 1, 4, 4)
     assert split(many, seed=whole(3))[1].tolist() == split(many, seed=3)[1].tolist()
     save(tmp_path / "m.png", disc(64))
@@ -1499,7 +1499,7 @@ def test_a_large_file_is_not_read_into_memory_for_its_name(tmp_path):
     with open(tmp_path / "large.zip", "wb") as stream:
         stream.truncate(300 * 2 ** 20)
     tracemalloc.start()
-    name = data._fingerprint([files.ImageFile("large.zip/1.png", tmp_path / "large.zip", "1.png")], 16, 1)
+    name = data._cache_key([files.ImageFile("large.zip/1.png", tmp_path / "large.zip", "1.png")], 16, 1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 ** 22 and len(name) == 40, peak
@@ -1510,25 +1510,25 @@ def test_a_large_file_is_not_read_into_memory_for_its_name(tmp_path):
 def test_windows_are_squares_of_their_picture_and_say_which():
     ramp = torch.linspace(-1, 1, 60)
     x = torch.stack([ramp.expand(60, 60), ramp[:, None].expand(60, 60)])[:, None]            # rises right, rises down
-    found = windows(x, 5, 20, seed=3)
+    found = random_crops(x, 5, 20, seed=3)
     assert found.shape == (10, 1, 20, 20) and found.min() >= -1 and found.max() <= 1
     right, down = (found[..., -1] - found[..., 0]).mean((1, 2)), (found[:, :, -1] - found[:, :, 0]).mean((1, 2))
     assert (right[:5] > 0.5).all() and (down[5:] > 0.5).all() and (down[:5].abs() < 1e-4).all()
     assert (right[:5] < 1.95).any() and len(set(right[:5].tolist())) == 5                    # of several sizes
-    assert torch.equal(found, windows(x, 5, 20, seed=3)) and not torch.equal(found, windows(x, 5, 20, seed=4))
+    assert torch.equal(found, random_crops(x, 5, 20, seed=3)) and not torch.equal(found, random_crops(x, 5, 20, seed=4))
 
 
 def test_windows_that_would_be_blurred_are_refused():
     with pytest.raises(DataError, match="images of 60 or more, but these have 59. Load them larger, with size=80"):
-        windows(torch.zeros(1, 1, 59, 59), 2, 20)
+        random_crops(torch.zeros(1, 1, 59, 59), 2, 20)
 
 
 def test_turned_gives_all_eight_once():
     x = torch.arange(2 * 9.0).reshape(2, 1, 3, 3)
-    eight = turned(x)
+    eight = dihedral(x)
     assert eight.shape == (16, 1, 3, 3) and torch.equal(eight[:2], x)
     assert len({tuple(picture.flatten().tolist()) for picture in eight}) == 16
-    again = {tuple(picture.flatten().tolist()) for picture in turned(eight)}       # turning on leads to no ninth
+    again = {tuple(picture.flatten().tolist()) for picture in dihedral(eight)}       # turning on leads to no ninth
     assert again == {tuple(picture.flatten().tolist()) for picture in eight}
 
 

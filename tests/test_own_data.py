@@ -11,7 +11,7 @@ from helpers import env, metrics, plot, samplers, scenes
 from helpers.checkpoints import save_weights
 from helpers.data import DataError, DataWarning, load_images
 from helpers.splits import trained_and_held_out, unseen
-from tools.models.report import best_turn
+from tools.models.report import best_view
 from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
@@ -143,7 +143,7 @@ def test_samples_that_are_training_crops_are_copies_and_fresh_ones_are_not(n, cr
         monkeypatch.setattr(samplers, "sample", lambda eps_model, schedule, x, made=made, **options: made)
         names = play("06", ["data = None", "def draw", "= env.find_weights", "def nearest", "def closeness",
                             "def left_out", "def memorisation"],
-                     dict(moon=torch.zeros(98, 1, 16, 16), best_turn=best_turn, some=seen[:2], metrics=metrics),
+                     dict(moon=torch.zeros(98, 1, 16, 16), best_view=best_view, some=seen[:2], metrics=metrics),
                      data=str(folder), size=16)
         assert count_of(names["held_out"], names["trained"]) == count_of(names["held_out"], seen) == 0
         found = names["memorisation"](names["near"], names["by_chance"])[0]

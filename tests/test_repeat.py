@@ -1,4 +1,4 @@
-"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, other files start anew."""
+"""`make test-repeat`: runs are counted, what failed is named, a stopped count goes on, other files start again."""
 import json
 import subprocess
 

@@ -506,7 +506,7 @@ def test_checkpoint_holds_everything(tmp_path):
 def test_checkpoint_of_other_settings_is_refused(change, complaint, tmp_path):
     path = interrupted(tmp_path / "run.checkpoint")
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="was made with .*: delete the file to start anew") as error:
+    with pytest.raises(ValueError, match="was made with .*: delete the file to start again") as error:
         small(path, **change)
     assert complaint in str(error.value) and path.read_bytes() == before
 

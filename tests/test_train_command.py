@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from helpers import datasets, env, scenes
 from tools.models import train
-from helpers.data import turned
+from helpers.data import dihedral
 from helpers.schedule import Schedule, linear_beta
 from helpers.checkpoints import load_weights, read_safetensors, reserve, save_weights
 from helpers.train import diffusion_loss, drop_labels, fit
@@ -65,7 +65,7 @@ def test_turns(tmp_path):
     assert about["turns"] is True and about["examples"] == 40
     torch.manual_seed(3)
     schedule, by_hand = Schedule(linear_beta(20)), UNet(1, 1, [8], 2)
-    average, _ = fit(by_hand, turned(scenes.craters(40, 16, 3).images),
+    average, _ = fit(by_hand, dihedral(scenes.craters(40, 16, 3).images),
                      lambda m, x: diffusion_loss(m, schedule, x, "eps"), steps=8, batch_size=4, lr=6e-3, seed=3)
     assert all(torch.equal(a, b) for a, b in zip(stored(average), model.parameters(), strict=True))
     with pytest.raises(ValueError, match="--turns is for images without labels"):
@@ -145,7 +145,7 @@ def test_snapshots_on_the_way_and_going_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
     monkeypatch.setattr(train, "save_weights", save)
-    with pytest.raises(ValueError, match="target='eps', not 'v'.*delete the file to start anew"):
+    with pytest.raises(ValueError, match="target='eps', not 'v'.*delete the file to start again"):
         train.main([*TINY, "--target", "v", "--out", str(stopped)])
     train.main([*TINY, "--snapshots", "3", "--out", str(stopped)])
     for end in (".safetensors", "-1.safetensors", "-2.safetensors", "-3.safetensors"):

@@ -258,7 +258,7 @@ def test_what_cannot_be_measured_gets_a_sentence(folder):
 @pytest.mark.parametrize("data, n", [("craters", 40), ("ground", 40), ("cells", 6), ("heads", 20), ("digits", 100)])
 def test_fresh_pictures(data, n):
     x, labels = cards.fresh(data, n, 16, 7)
-    channels, classes, _ = train.MADE[data]
+    channels, classes, _ = train.SOURCES[data]
     assert x.shape == (n, channels, 16, 16) and x.abs().max() <= 1
     assert (labels is None) == (classes == 0)
     some, their_labels = cards.fresh(data, n // 2, 16, 7)      # the first of many are those that few would be

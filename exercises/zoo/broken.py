@@ -17,7 +17,8 @@ def broken_follow(average, model, decay=0.99):
 
 
 def broken_end(xt, x0, t, s, alpha_bar, z):
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     return mean + (1 - alpha).sqrt() * z
@@ -30,7 +31,8 @@ def broken_loss(model, schedule, x0):
 
 
 def broken_step(xt, x0, t, s, alpha_bar, z):
-    a_t, a_s = alpha_bar[t], alpha_bar[s]
+    a_t = alpha_bar[t]
+    a_s = alpha_bar[s]
     alpha = a_t / a_s
     mean = (a_s.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - a_s) * xt) / (1 - a_t)
     return mean + (1 - a_s) / (1 - a_t) * (1 - alpha) * z

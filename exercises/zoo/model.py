@@ -80,7 +80,7 @@ def train(images, loss=sound_loss, embedding=time_embedding, follow=follow, step
 
 @torch.no_grad()
 def draw(model, step=ddpm_step.solution, n=32, steps=200, seed=1):
-    """Samples of a model in so many equal steps: (n, 1, 8, 8)."""
+    """Samples of a model, (n, 1, 8, 8), made in the given number of equal steps."""
     torch.manual_seed(seed)
     x = torch.randn(n, 1, 8, 8)
     times = SCHEDULE.timesteps(steps, even=True)

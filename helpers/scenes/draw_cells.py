@@ -20,10 +20,11 @@ def cells(n, size=64, seed=0):
     """Electron micrographs of brain tissue and their mitochondria: Cells(images, masks, slices).
 
     n images of size × size pixels, 16 cut at random places from each slice, which is four times as wide. Images of
-    one slice overlap and share its stain and grain: split into training and test by slice, never by image.
+    one slice overlap and share its stain and fine texture: split into training and test by slice, never by image.
     """
     n, size, seed = check(n, size, seed)
-    images, masks = [], []
+    images = []
+    masks = []
     for i in range(math.ceil(n / 16)):
         rng = np.random.default_rng([seed, i])
         image, mask = _tissue(rng, 4 * size)
@@ -37,14 +38,18 @@ def _tissue(rng, width):
     """One slice (width, width) and its mask. Lengths below are in 256ths of the slice's width."""
     axis = (torch.arange(width) + 0.5) * 256 / width
     at = torch.stack(torch.meshgrid(axis, axis, indexing="xy"))                  # (2, width, width) column, row
-    bend, fine = fractal_noise(rng, 2, width, 2.2, 3, 14), fractal_noise(rng, 2, width, 1, 12, 70)
+    bend = fractal_noise(rng, 2, width, 2.2, 3, 14)
+    fine = fractal_noise(rng, 2, width, 1, 12, 70)
     cloud = fractal_noise(rng, 1, width, 1, 2, 60)[0]
 
     # mitochondria are rods; they and a crowd of points are the seeds of neurites: a pixel belongs to the nearest seed
-    middle, turn = _scatter(rng, 44), uniform(rng, 0, math.pi, 44, 1, 1)
-    length, radius = 15 * uniform(rng, 0.1, 1, 44, 1, 1) ** 2, uniform(rng, 4.8, 7.5, 44, 1, 1)
+    middle = _scatter(rng, 44)
+    turn = uniform(rng, 0, math.pi, 44, 1, 1)
+    length = 15 * uniform(rng, 0.1, 1, 44, 1, 1) ** 2
+    radius = uniform(rng, 4.8, 7.5, 44, 1, 1)
     x, y = (at + 4.5 * bend)[:, None] - middle.T[:, :, None, None]
-    along, across = x * turn.cos() + y * turn.sin(), y * turn.cos() - x * turn.sin()
+    along = x * turn.cos() + y * turn.sin()
+    across = y * turn.cos() - x * turn.sin()
     rods = ((along.abs() - length).clamp(min=0).square() + across.square()).sqrt() - radius
     points = _distance(at + 4.5 * bend, _scatter(rng, 70)) - uniform(rng, -6, 10, 70, 1, 1)
     reach = torch.cat([rods - uniform(rng, 3, 7, 44, 1, 1), points])
@@ -69,7 +74,7 @@ def _tissue(rng, width):
     body = -0.2 + 0.27 * folds + 0.05 * fine[1] - 0.4 * torch.exp(-((inside - 0.5) / 0.6) ** 2)
     image = image + (body - image) * torch.sigmoid(4 * inside)
 
-    # each slice has its own stain and grain
+    # each slice has its own stain and fine texture
     image = image * rng.uniform(0.75, 1.1) + rng.uniform(-0.15, 0.15)
     image = image + rng.uniform(0.06, 0.11) * white_noise(rng, width, width)
     return image.clamp(-1, 1), (inside > 0).float()

@@ -39,9 +39,13 @@ def _crater_chunk(rng, n, size, varied):
     if varied:                                                                   # a crowd of small ones, or one rim
         high = uniform(rng, 6, 42, n, 1)
         low = 3 + 0.5 * (high - 6) * uniform(rng, 0, 1, n, 1)
-        fewest, above = 1, 3 + (66 / low).numpy()
+        fewest = 1
+        above = 3 + (66 / low).numpy()
     else:
-        low, high, fewest, above = 3.5, 20, 2, most + 1
+        low = 3.5
+        high = 20
+        fewest = 2
+        above = most + 1
     centres, radii = _place_craters(rng, n, size, most, low / 64, high / 64, fewest, above)
     light = uniform(rng, 0, 360, n) if varied else uniform(rng, 110, 160, n)
     fresh = 1 - 0.8 * uniform(rng, 0, 1, n, most, 1, 1) ** 2                     # 0 worn down, 1 just made
@@ -68,7 +72,8 @@ def _corner_grid(size):
 
 def _vary_ground(rng, height, albedo, wobble, rough):
     """Height and albedo with dunes and stains, and what differs from image to image in its craters."""
-    n, size = len(height), height.shape[-1] - 1
+    n = len(height)
+    size = height.shape[-1] - 1
     y, x = _corner_grid(size)
     stain = uniform(rng, 0, 1.9, n, 1, 1) ** 2
     has_dunes = uniform(rng, 0, 1, n, 1, 1) < 0.25
@@ -110,7 +115,8 @@ def _add_craters(height, albedo, centres, radii, fresh, wobble, variety):
 
 def _photograph(rng, image, varied):
     """Brightness (n, size, size) in [-1, 1] as a camera gives it: fine texture, and where varied haze and contrast."""
-    n, size = len(image), image.shape[-1]
+    n = len(image)
+    size = image.shape[-1]
     if not varied:
         image = image + 0.04 * white_noise(rng, n, size, size)
         return torch.tanh(0.85 * (image - 1.05))
@@ -125,8 +131,10 @@ def _photograph(rng, image, varied):
 
 def _crater_profile(rho, fresh, r):
     """Height of a crater in units of its radius, at rho radii from its centre, and how far a point lies inside it."""
-    depth, rim = 0.5 * fresh ** 0.8, 0.12 * fresh
-    bowl, apron = rim + depth * (rho * rho - 1), rim / rho ** 3                  # they meet at rho = 1, the rim's crest
+    depth = 0.5 * fresh ** 0.8
+    rim = 0.12 * fresh
+    bowl = rim + depth * (rho * rho - 1)
+    apron = rim / rho ** 3                                                       # they meet at rho = 1, the rim's crest
     sharp = 25 + 60 * fresh                                                      # erosion rounds the crest off
     shape = -torch.logaddexp(-sharp * bowl, -sharp * apron) / sharp
     floor = rim - depth * (1 - 1.2 * r).clamp(0.55, 1) * 0.8
@@ -152,12 +160,15 @@ def _place_craters(rng, n, size, most, low, high, fewest, above):
 def _shade(height, light, elevation):
     """Brightness of the ground (n, size, size), 1 where it is flat: Lambert's cosine law."""
     a = torch.deg2rad(light)[:, None, None]
-    down, right = height[:, 1:] - height[:, :-1], height[:, :, 1:] - height[:, :, :-1]
-    down, right = (down[:, :, 1:] + down[:, :, :-1]) / 2, (right[:, 1:] + right[:, :-1]) / 2
+    down = height[:, 1:] - height[:, :-1]
+    right = height[:, :, 1:] - height[:, :, :-1]
+    down = (down[:, :, 1:] + down[:, :, :-1]) / 2
+    right = (right[:, 1:] + right[:, :-1]) / 2
     toward = down * a.sin() - right * a.cos()                                    # rows count downward
     lit = 1 + toward / torch.deg2rad(elevation).tan()
     return (lit / (1 + down ** 2 + right ** 2).sqrt()).clamp(min=0)
 
 
 def _corners_to_middles(a):
+    """Values on the pixels' corners (n, size + 1, size + 1) -> twice their means at the pixels' middles."""
     return (a[:, 1:, 1:] + a[:, :-1, 1:] + a[:, 1:, :-1] + a[:, :-1, :-1]) / 4

@@ -43,10 +43,12 @@ def _head(rng, wide, size):
     bend = fractal_noise(rng, 2, size, 2, 1, 5)
     tilt = rng.normal(0, 0.04)
     x, y = x + tilt * y + 0.012 * bend[0], y - tilt * x + 0.012 * bend[1]
-    x, y = x + rng.normal(0, 0.015), y + rng.normal(0, 0.015)
+    x = x + rng.normal(0, 0.015)
+    y = y + rng.normal(0, 0.015)
 
     # shells from the skin inward: scalp, skull, water, brain
-    a, b = rng.uniform(0.68, 0.74) * (1 - 0.22 * z ** 2), rng.uniform(0.86, 0.92) * (1 - 0.2 * z ** 2)
+    a = rng.uniform(0.68, 0.74) * (1 - 0.22 * z ** 2)
+    b = rng.uniform(0.86, 0.92) * (1 - 0.2 * z ** 2)
     skin = (1 - torch.hypot(x / (a * (1 - 0.1 * y)), y / b)) * 0.75
     brain = skin - 0.115
     # the cortex lines the surface, the cleft between the halves, and folds that run in, much alike left and right

@@ -36,7 +36,7 @@ def _(x, beta, z):
 def _(x, beta, z):
     return (x.double() * (1 - beta) ** 0.5).add(z.double() * beta**0.5)
 
-@wrong("noise_step", "x not weakened", "not weakened")
+@wrong("noise_step", "x not weakened", "not scaled down")
 def _(x, beta, z):
     return x + beta**0.5 * z
 

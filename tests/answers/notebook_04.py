@@ -139,7 +139,7 @@ def _(xt, x0, t, s, alpha_bar, z):
     al = at / as_
     return as_.sqrt() * (1 - al) * x0 + al.sqrt() * (1 - as_) * xt + ((1 - as_) / (1 - at) * (1 - al)).sqrt() * z
 
-@wrong("ddpm_step", "jumps: q_sample(x0, s, z)", "noised anew")
+@wrong("ddpm_step", "jumps: q_sample(x0, s, z)", "noised again")
 def _(xt, x0, t, s, alpha_bar, z):
     as_ = alpha_bar[s]
     return as_.sqrt() * x0 + (1 - as_).sqrt() * z

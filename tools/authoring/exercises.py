@@ -74,7 +74,7 @@ def main():
         text = nbformat.writes(update(nbformat.reads(before, as_version=4))) + "\n"
         if text != before:
             path.write_text(text, encoding="utf8")
-            print(f"{path.relative_to(ROOT)}: prompts and stubs are written anew.")
+            print(f"{path.relative_to(ROOT)}: prompts and stubs are updated.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw data/craters_from_noise.png, the README's picture: the shipped weights turn noise (left) into craters."""
+"""Draw data/craters_from_noise.png, the README's image: the shipped weights turn noise (left) into craters."""
 from pathlib import Path
 
 import torch

@@ -19,7 +19,7 @@ PAGE = """{% extends "lab/index.html.j2" %}
 
 
 def still(notebook):
-    """A copy of notebook for where nothing is live or loaded: each widget's picture, words in place of the badge."""
+    """A copy of notebook for where nothing is live or loaded: each widget's image, words in place of the badge."""
     copied = copy.deepcopy(notebook)
     for cell in copied.cells:
         cell.source = re.sub(r"!\[Open in Colab\]\([^)]*\)", "Open in Colab", cell.source)
@@ -32,7 +32,7 @@ def still(notebook):
 
 
 def words(cell):
-    """What is said in place of each picture that a cell shows, to those who cannot see it: a list of sentences."""
+    """What is said in place of each image that a cell shows, to those who cannot see it: a list of sentences."""
     return [output.data["text/plain"] for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
 
 
@@ -46,7 +46,7 @@ def mathjax():
 
 
 def page(notebook, script):
-    """The notebook as an HTML page of its own: no picture, font or program, not even MathJax, comes from elsewhere."""
+    """The notebook as an HTML page of its own: no image, font or program, not even MathJax, comes from elsewhere."""
     notebook = still(notebook)
     exporter = HTMLExporter(template_file="page.html.j2", extra_loaders=[DictLoader({"page.html.j2": PAGE})])
     html, _ = exporter.from_notebook_node(notebook, {"mathjax": script.replace("</script", "<\\/script")})

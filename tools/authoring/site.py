@@ -15,7 +15,8 @@ from tools.authoring.address import course
 from tools.authoring.html import mathjax, still, words
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE, SITE = ROOT / "build" / "book", ROOT / "build" / "site"
+SOURCE = ROOT / "build" / "book"
+SITE = ROOT / "build" / "site"
 STYLE = """.bd-page-width { max-width: 104rem; }
 .bd-main .bd-content .bd-article-container { max-width: 72rem; }
 div.highlight pre { font-size: 0.75rem; }
@@ -86,10 +87,10 @@ def lay_out(notebooks):
     pages = PAGES | {f"notebooks/{path.name}": f"notebooks/{path.name}" for path in notebooks}
     for origin, target in PAGES.items():
         text = (ROOT / origin).read_text(encoding="utf8")
-        for picture in re.findall(r"!\[[^\]]*\]\((?!\w+:)([^)]+)\)", text):
-            (SOURCE / picture).parent.mkdir(exist_ok=True)
-            shutil.copy(ROOT / Path(origin).parent / picture, SOURCE / picture)
-            pages[(Path(origin).parent / picture).as_posix()] = picture
+        for image in re.findall(r"!\[[^\]]*\]\((?!\w+:)([^)]+)\)", text):
+            (SOURCE / image).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / Path(origin).parent / image, SOURCE / image)
+            pages[(Path(origin).parent / image).as_posix()] = image
         (SOURCE / target).write_text(here(text, Path(origin).parent, pages), encoding="utf8")
     for path in notebooks:
         notebook = still(nbformat.read(path, as_version=4))

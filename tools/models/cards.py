@@ -25,49 +25,56 @@ from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import load_weights
 from helpers.unet import UNet
 
-SAMPLER, STEPS, SAMPLES, REFERENCES = "DPM-Solver++(2M)", 30, 512, 1024
-FEW_STEPS, FEW = 8, 64             # what a test can afford: samples, and as many fresh pictures
-SEED = 10_000                      # of the noise; added to a training's seed: of pictures that it cannot have seen
+SAMPLER = "DPM-Solver++(2M)"
+STEPS = 30
+SAMPLES = 512
+REFERENCES = 1024
+FEW_STEPS = 8                      # what a test can afford
+FEW = 64                           # samples, and as many fresh images
+SEED = 10_000                      # of the noise; added to a training's seed: of images that it cannot have seen
 
 
 @cache
 def fresh(data, n, size, seed, each=1):
-    """n pictures (n, C, size, size) of one of train.MADE, and their labels (n,) or None.
+    """n images (n, C, size, size) of one of train.SOURCES, and their labels (n,) or None.
 
     each: how many cells come from one slice; heads are all of different subjects, as many of one group as of the other
     Digits are not made: these are n of the real ones, or all there are, in an order that the seed decides.
     """
-    make = train.MADE[data][2]
+    make = train.SOURCES[data][2]
     if data == "cells":
         return torch.cat([make(each, size, seed + i)[0] for i in range(math.ceil(n / each))])[:n], None
     if data == "heads":            # two subjects of six slices, one of each group; of both the same slice
         pairs = [[part[i % 6::6] for part in make(12, size, seed + i)] for i in range(math.ceil(n / 2))]
         return tuple(torch.cat(parts)[:n] for parts in zip(*pairs))
-    pictures, *labels = make(n, size, seed)
+    images, *labels = make(n, size, seed)
     if data == "digits":
-        order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:n]
-        return pictures[order], labels[0][order]
-    return pictures, None
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n]
+        return images[order], labels[0][order]
+    return images, None
 
 
 def compared(data, size, seed):
-    """What samples are held against: (REFERENCES pictures, labels), and SAMPLES others for the floor, alike."""
-    if data == "digits":           # only so many exist: no picture may stand in both sets
+    """The reference set, (REFERENCES images, labels), and another of SAMPLES images for the floor."""
+    if data == "digits":           # only so many exist: no image may stand in both sets
         x, y = fresh(data, 10_000, size, seed)
         return (x[SAMPLES:], y[SAMPLES:]), (x[:SAMPLES], y[:SAMPLES])
     return fresh(data, REFERENCES, size, seed + SEED), fresh(data, SAMPLES, size, seed + 2 * SEED)
 
 
 def samples(model, about, n, steps):
-    """n pictures (n, C, size, size) from a trained network, and their labels (n,), each as often, or None.
+    """n images (n, C, size, size) from a trained network, and their labels (n,), each as often, or None.
 
     The same noise for every network, so that the difference of two is paired.
     """
-    schedule, classes = Schedule(BETAS[about["schedule"]](about["T"])), model.config["num_classes"]
-    shape, generator = (n, about["channels"], about["size"], about["size"]), torch.Generator().manual_seed(SEED)
+    schedule = Schedule(BETAS[about["schedule"]](about["T"]))
+    classes = model.config["num_classes"]
+    shape = n, about["channels"], about["size"], about["size"]
+    generator = torch.Generator().manual_seed(SEED)
     noise = torch.randn(shape, generator=generator)
     labels = torch.arange(n) % classes if classes else None
-    model, made = model.to(memory_format=torch.channels_last), []
+    model = model.to(memory_format=torch.channels_last)
+    made = []
     for i in range(0, n, 32):
         net = partial(model, y=labels[i:i + 32]) if classes else model
         x0_model = as_x0(net, schedule, about["target"])
@@ -76,68 +83,69 @@ def samples(model, about, n, steps):
 
 
 def distance(feature_net, a, b):
-    """KID of the first channels of two sets of pictures, with its 95 % interval: a dictionary."""
+    """KID of the first channels of two sets of images, with its 95 % interval: a dictionary."""
     value, drawn = kid(features(feature_net, a[:, :1]), features(feature_net, b[:, :1]))
     low, high = drawn.quantile(torch.tensor([0.025, 0.975], dtype=drawn.dtype)).tolist()
     return dict(value=round(value, 4), low=round(low, 4), high=round(high, 4))
 
 
 def few(feature_net, model, about):
-    """Distance of few samples, made in few steps, from few fresh pictures: quick, and much the same on any machine."""
+    """Distance of few samples, made in few steps, from few fresh images: quick, and much the same on any machine."""
     found, _ = samples(model, about, FEW, FEW_STEPS)
     wanted, _ = fresh(about["data"], FEW, about["size"], about["seed"] + SEED, each=16)
     return distance(feature_net, found, wanted)
 
 
-def looks(feature_net, data, pictures):
-    """What a person would count in pictures of craters and cells: a dictionary, empty for what nobody counts."""
+def counted(feature_net, data, images):
+    """What a person would count in images of craters and cells: a dictionary, empty for what nobody counts."""
     if data == "cells":
-        return {"share of mitochondria": round((pictures[:, 1] > 0).float().mean().item(), 3)}
+        return {"share of mitochondria": round((images[:, 1] > 0).float().mean().item(), 3)}
     if data not in ("craters", "ground"):
         return {}
-    radii = torch.cat([r for _, r in find_craters(feature_net, pictures)])
-    return {"craters a picture": round(len(radii) / len(pictures), 2),
+    radii = torch.cat([r for _, r in find_craters(feature_net, images)])
+    return {"craters a picture": round(len(radii) / len(images), 2),
             "median radius, pixels": round(radii.median().item(), 2) if len(radii) else None,
-            "agreement on the light": round(find_light(feature_net, pictures)[1].median().item(), 3)}
+            "agreement on the light": round(find_light(feature_net, images)[1].median().item(), 3)}
 
 
 def labels_read(feature_net, learn, *sets):
-    """For each set (pictures, labels): the share whose label a logistic regression on features, fit on learn, gives."""
+    """For each set (images, labels): the share whose label a logistic regression on features, fit on learn, gives."""
     x, y = learn
-    reader = LogisticRegression(max_iter=1000).fit(features(feature_net, x).numpy(), y.numpy())
-    return [round(reader.score(features(feature_net, x).numpy(), y.numpy()), 3) for x, y in sets]
+    classifier = LogisticRegression(max_iter=1000).fit(features(feature_net, x).numpy(), y.numpy())
+    return [round(classifier.score(features(feature_net, x).numpy(), y.numpy()), 3) for x, y in sets]
 
 
 def measure(path, feature_net):
-    """The card of one network that makes pictures, but for the file's own facts: a dictionary."""
+    """The card of one network that makes images, but for the file's own facts: a dictionary."""
     model, about = load_weights(path, UNet)
     needed = {"data", "examples", "size", "channels", "schedule", "T", "target", "batch", "seed", "steps"}
     lacking = sorted(needed - about.keys())
     if lacking:
         raise ValueError(f"{path} does not say its {', '.join(lacking)}: ship what tools.models.train wrote.")
     data = about["data"]
-    if data not in train.MADE:
+    if data not in train.SOURCES:
         raise ValueError(f"{path} was trained on {data!r}, of which nothing new can be rendered: ship what was trained "
-                         f"on {', '.join(train.MADE)}, or teach tools/models/cards.py where fresh pictures come from.")
+                         f"on {', '.join(train.SOURCES)}, or teach tools/models/cards.py where fresh images come from.")
     reference, floor = compared(data, about["size"], about["seed"])
     made = samples(model, about, SAMPLES, STEPS)
-    looked = {"samples": looks(feature_net, data, made[0]), "fresh": looks(feature_net, data, floor[0])}
+    seen = {"samples": counted(feature_net, data, made[0]), "fresh": counted(feature_net, data, floor[0])}
     if made[1] is not None:
-        for name, share in zip(looked, labels_read(feature_net, reference, made, floor)):
-            looked[name]["labels read as meant"] = share
+        for name, share in zip(seen, labels_read(feature_net, reference, made, floor)):
+            seen[name]["labels read as meant"] = share
     return dict(parameters=sum(p.numel() for p in model.parameters()), about=about, **settings(),
                 counts=[len(made[0]), len(reference[0])], kid=distance(feature_net, made[0], reference[0]),
-                floor=distance(feature_net, floor[0], reference[0]), looks=looked, few=few(feature_net, model, about))
+                floor=distance(feature_net, floor[0], reference[0]), looks=seen, few=few(feature_net, model, about))
 
 
 def settings():
-    """How pictures are made and compared; a card made otherwise is out of date."""
+    """How images are made and compared; a card made otherwise is out of date."""
     return dict(sampler=SAMPLER, steps=STEPS, few_steps=[FEW, FEW_STEPS])
 
 
 def reading(feature_net, moon):
-    """How rightly a FeatureNet reads pictures of craters (scenes.Craters), whose truth is known: a dictionary."""
-    found, there = find_craters(feature_net, moon.images), [r > 0 for r in moon.radii]
+    """How accurate a FeatureNet is on images of craters (scenes.Craters), whose ground truth is known: a dictionary."""
+    found = find_craters(feature_net, moon.images)
+    there = [r > 0 for r in moon.radii]
     counts = torch.tensor([[len(r) for _, r in found], [k.sum() for k in there]], dtype=torch.float64)
     errors = []
     for (centres, radii), k, where, true in zip(found, there, moon.centres, moon.radii):
@@ -156,7 +164,8 @@ def reading(feature_net, moon):
 
 def measure_features(feature_net, about):
     """The card of the feature network, but for the file's own facts: a dictionary."""
-    size, seed = about["size"], about["seed"] + SEED
+    size = about["size"]
+    seed = about["seed"] + SEED
     return dict(parameters=sum(p.numel() for p in feature_net.parameters()), about=about,
                 reads={"craters": reading(feature_net, scenes.craters(SAMPLES, size, seed)),
                        "ground": reading(feature_net, scenes.craters(SAMPLES, size, seed, varied=True))})
@@ -168,8 +177,9 @@ def sha256(path):
 
 
 def command(about):
-    """The call of tools.models.train that a header tells of, but for what it writes and where: a text."""
-    usual, words = vars(train.options([])), []
+    """The call of tools.models.train that made a file, from its header, without the options for output: a text."""
+    usual = vars(train.options([]))
+    words = []
     found = about | {"widths": about["architecture"]["channels"], "patch": about["architecture"]["patch"]}
     if "start" in about:                                       # the header knows its name, not where it lay
         found["start"] = f"data/weights/{about['start']}"
@@ -212,16 +222,21 @@ def table(head, rows):
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
+def kid_of(k):
+    """A KID and its interval as a text."""
+    return f"{k['value']:.3f} [{k['low']:.3f}, {k['high']:.3f}]"
+
+
 def page(cards):
     """data/weights/README.md as a text, made of the cards and nothing else."""
-    kid_of = lambda k: f"{k['value']:.3f} [{k['low']:.3f}, {k['high']:.3f}]"
     short = lambda name: name.removesuffix(".safetensors")
     networks = {short(name): card for name, card in cards.items() if "kid" in card}
     text = ["# Shipped weights\n", "Made by `make cards` from [cards.json](cards.json), where the checksums and all "
             "settings are; changes made here are lost.\n"]
     rows = []
     for name, card in networks.items():
-        about, network = card["about"], card["about"]["architecture"]
+        about = card["about"]
+        network = card["about"]["architecture"]
         rows.append([name, f"{card['bytes'] / 1000:,.0f}",
                      f"{card['parameters']:,} parameters, widths {network['channels']}, patch {network['patch']}",
                      f"{about['examples']:,} {about['data']}, {about['size']}×{about['size']}",
@@ -233,7 +248,7 @@ def page(cards):
     rows = [[name, key, value, card["looks"]["fresh"][key]]
             for name, card in networks.items() for key, value in card["looks"]["samples"].items()]
     if rows:
-        text += [table(["file", "in words", "samples", "fresh pictures"], rows), IN_WORDS]
+        text += [table(["file", "in words", "samples", "fresh images"], rows), IN_WORDS]
     for name, card in cards.items():
         if "reads" in card:
             kinds = card["reads"]
@@ -260,20 +275,22 @@ def main(arguments=None):
     parser.add_argument("--all", action="store_true", help="measure also what has a valid card")
     parser.add_argument("--folder", type=Path, default=env.WEIGHTS, help="where the weights are")
     o = parser.parse_args(arguments)
-    listed, judged = o.folder / "cards.json", o.folder / "features.safetensors"
+    listed = o.folder / "cards.json"
+    network = o.folder / "features.safetensors"
     old = json.loads(listed.read_text(encoding="utf8")) if listed.exists() else {}
-    feature_net, about_features = load_weights(judged, FeatureNet)
+    feature_net, about_features = load_weights(network, FeatureNet)
     paths = sorted(o.folder.glob("*.safetensors"), key=lambda path: path.stem)
     cards = {path.name: old[path.name] for path in paths if path.name in old}
     for path in paths:
-        before, facts = cards.get(path.name, {}), dict(sha256=sha256(path), bytes=path.stat().st_size)
+        before = cards.get(path.name, {})
+        facts = dict(sha256=sha256(path), bytes=path.stat().st_size)
         same = before.get("sha256") == facts["sha256"]
         facts["date"] = before["date"] if same else datetime.date.today().isoformat()
-        made_with = {} if path == judged else dict(features=sha256(judged), **settings())
+        made_with = {} if path == network else dict(features=sha256(network), **settings())
         if same and not o.all and all(before.get(key) == value for key, value in made_with.items()):
             print(f"{path.name}: the card is still right")
             continue
-        card = measure_features(feature_net, about_features) if path == judged else measure(path, feature_net)
+        card = measure_features(feature_net, about_features) if path == network else measure(path, feature_net)
         cards[path.name] = facts | card | made_with
         print(f"{path.name}: measured; {card.get('kid', card.get('reads'))}")
         write(listed, json.dumps(dict(sorted(cards.items(), key=lambda item: Path(item[0]).stem)), indent=1) + "\n")

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch.utils.data import TensorDataset
 
 from helpers import datasets, env, scenes
-from helpers.data import ImageFiles, load_images, turned
+from helpers.data import ImageFiles, dihedral, load_images
 from helpers.schedule import BETAS, Schedule
 from helpers.checkpoints import check_writable, load_weights, save_weights
 from helpers.train import diffusion_loss, drop_labels, fit
@@ -27,17 +27,22 @@ def cells_and_masks(n, size, seed):
     return torch.cat([x, 2 * masks - 1], dim=1),
 
 
-MADE = {                          # name: channels, classes, what makes n of them: (images,) or (images, labels)
-    "craters": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed).images,)),
-    "ground": (1, 0, lambda n, size, seed: (scenes.craters(n, size, seed, varied=True).images,)),
+def craters_only(n, size, seed, varied=False):
+    """Rendered craters without what is known of them: ((n, 1, size, size) in [-1, 1],)."""
+    return scenes.craters(n, size, seed, varied).images,
+
+
+SOURCES = {                       # name: channels, classes, what makes n of them: (images,) or (images, labels)
+    "craters": (1, 0, craters_only),
+    "ground": (1, 0, partial(craters_only, varied=True)),
     "cells": (2, 0, cells_and_masks),
     "heads": (1, 2, lambda n, size, seed: scenes.heads(n, size, seed)[:2]),
     "digits": (1, 10, lambda n, size, seed: datasets.digits(size)),                    # as many as there are, 1797
 }
 
 
-def whole(text):
-    """A whole number above 0."""
+def positive(text):
+    """text as a whole number above 0; argparse reports what is none."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
@@ -53,22 +58,22 @@ def options(arguments=None):
     parser = argparse.ArgumentParser("tools.models.train", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--data", default="craters", help="a folder, zip, stack or .npz of images, or what needs no file: "
-        f"{', '.join(MADE)} (varied ground; cells with their masks; heads and digits by label); none: craters")
+        f"{', '.join(SOURCES)} (varied ground; cells with their masks; heads and digits by label); none: craters")
     add("--lazy", action="store_true", help="read each image when it is needed: for sets larger than memory")
-    add("--examples", type=whole, default=8000, help="how many images to render")
-    add("--size", type=whole, default=64, help="side of the images in pixels")
-    add("--channels", type=whole, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own images")
+    add("--examples", type=positive, default=8000, help="how many images to render")
+    add("--size", type=positive, default=64, help="side of the images in pixels")
+    add("--channels", type=positive, default=1, choices=(1, 3), help="1 grey, 3 colour, of your own images")
     add("--turns", action="store_true", help="each image in its eight rotations and flips: light from all sides")
     long = parser.add_mutually_exclusive_group()
     long.add_argument("--minutes", type=float, default=5, help="how long to train")
-    long.add_argument("--steps", type=whole, help="how long to train, in steps instead of minutes")
-    add("--batch", type=whole, default=8, help="images a step, for each process")
+    long.add_argument("--steps", type=positive, help="how long to train, in steps instead of minutes")
+    add("--batch", type=positive, default=8, help="images a step, for each process")
     add("--lr", type=float, default=6e-3, help="learning rate at its highest")
     add("--target", default="v", choices=("eps", "v", "x0"), help="what the network predicts")
     add("--schedule", default="cosine", choices=tuple(BETAS), help="how fast the noise grows")
-    add("--T", type=whole, default=1024, help="number of noise levels")
-    add("--widths", type=whole, nargs="+", default=[16, 24, 32, 48], help="channels of each level of the network")
-    add("--patch", type=whole, default=1, help="side of the squares folded into channels before the first level")
+    add("--T", type=positive, default=1024, help="number of noise levels")
+    add("--widths", type=positive, nargs="+", default=[16, 24, 32, 48], help="channels of each level of the network")
+    add("--patch", type=positive, default=1, help="side of the squares folded into channels before the first level")
     add("--seed", type=int, default=0, help="another seed, another model")
     add("--start", type=path, help="weights to begin from, of the same network, target and schedule")
     add("--out", type=path, help="the weights file; by default where notebook 04 looks for your own weights")
@@ -89,8 +94,8 @@ def begin_with(model, path, about):
 
 def training_set(o, data):
     """(images, facts): a tensor or another dataset to train on, and what the header says about it, a dictionary."""
-    if data in MADE:
-        images, *labels = MADE[data][2](o.examples, o.size, o.seed)
+    if data in SOURCES:
+        images, *labels = SOURCES[data][2](o.examples, o.size, o.seed)
         images = TensorDataset(images, *labels) if labels else images
         facts = {}
     else:
@@ -100,7 +105,7 @@ def training_set(o, data):
     if o.turns:
         if not isinstance(images, torch.Tensor):
             raise ValueError("--turns is for images without labels that fit in memory: leave it out.")
-        images = turned(images)
+        images = dihedral(images)
         facts["turns"] = True
     return images, facts
 
@@ -109,8 +114,8 @@ def places(o, data, channels):
     """(weights, checkpoint): the two files that a training writes.  ValueError, OSError: they cannot be written."""
     weights = o.out
     if weights is None:                                        # that of notebook 03; or other rendered data by name
-        weights = env.weights_path(None if data in MADE else data, o.size, channels)
-        if data in MADE:
+        weights = env.weights_path(None if data in SOURCES else data, o.size, channels)
+        if data in SOURCES:
             weights = weights.with_name(weights.name.replace("craters", data, 1))
     checkpoint = weights.with_suffix(".checkpoint")
     if weights == checkpoint:
@@ -131,15 +136,16 @@ def main(arguments=None):
     """Train as the command line says and write the weights."""
     o = options(arguments)
     data = "craters" if o.data == "none" else o.data
-    channels, classes, _ = MADE.get(data, (o.channels, 0, None))
+    channels, classes, _ = SOURCES.get(data, (o.channels, 0, None))
     out, checkpoint = places(o, data, channels)
     torch.manual_seed(o.seed)
-    schedule, model = Schedule(BETAS[o.schedule](o.T)), UNet(channels, channels, o.widths, o.patch, num_classes=classes)
+    schedule = Schedule(BETAS[o.schedule](o.T))
+    model = UNet(channels, channels, o.widths, o.patch, num_classes=classes)
     if o.size % model.divisor:
         raise ValueError(f"--size {o.size} does not fit this network: choose a size divisible by {model.divisor}.")
-    if data in MADE and o.channels != 1:
+    if data in SOURCES and o.channels != 1:
         raise ValueError(f"{data} come as they are: leave out --channels, or name images of yours with --data.")
-    name = data if data in MADE else env.data_name(data)
+    name = data if data in SOURCES else env.data_name(data)
     about = dict(data=name, size=o.size, channels=channels, schedule=o.schedule, T=o.T, target=o.target, batch=o.batch,
                  lr=o.lr, seed=o.seed)
     if o.start:
@@ -154,14 +160,14 @@ def main(arguments=None):
         x0, y = batch
         return diffusion_loss(partial(model, y=drop_labels(y)), schedule, x0, o.target)
 
-    moments = [(2.0 ** (k - o.snapshots), out.with_stem(f"{out.stem}-{k + 1}")) for k in range(o.snapshots)]
+    pending = [(2.0 ** (k - o.snapshots), out.with_stem(f"{out.stem}-{k + 1}")) for k in range(o.snapshots)]
 
     def snapshot(done, average, losses):
         if len(losses) == 1:                                   # a new training: these are of an earlier one
-            for _, file in moments:
+            for _, file in pending:
                 file.unlink(missing_ok=True)
-        while moments and done >= moments[0][0]:
-            _, file = moments.pop(0)
+        while pending and done >= pending[0][0]:
+            _, file = pending.pop(0)
             if not file.exists():                              # a training that was stopped may have written it
                 save_snapshot(file, average, about | {"steps": len(losses)})
 

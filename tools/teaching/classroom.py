@@ -1,7 +1,7 @@
 """Two versions of every notebook for a class, from the one source: build/student and build/instructor.
 
     python -m tools.teaching.classroom student                # no outputs, stubs as they are, solutions out of sight
-    python -m tools.teaching.classroom instructor             # outputs, answers, known mistakes, wrong ideas, times
+    python -m tools.teaching.classroom instructor             # outputs, answers, known mistakes, misconceptions, times
     python -m tools.teaching.classroom rehearse [02 05 ...]   # Run-All of student notebooks, each in a fresh kernel
 """
 import ast
@@ -26,7 +26,7 @@ TEXTS = Path(__file__).resolve().parent / "texts"              # those of the in
 BADGE = re.compile(r"\[!\[Open in Colab\].*?\)\]\(.*?\)\n*")
 
 
-def pages():
+def notebooks():
     """The saved notebooks, {number: path}, in their order."""
     return {path.stem[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 
@@ -36,7 +36,7 @@ def title(notebook):
 
 
 def minutes(notebook):
-    """What the page says of its own time, in minutes.  "Under a minute" counts as one."""
+    """The running time that a notebook states, in minutes.  "Under a minute" counts as one."""
     said = re.search(r"Time: (?:about ([\d½]+) minutes?|under a minute)", notebook.cells[0].source)
     if said is None:
         raise ValueError(f"“{title(notebook)}” does not say its time: its first cell needs “Time: about N minutes”.")
@@ -48,13 +48,13 @@ def tagged(cell, tag):
 
 
 def exercises(notebook):
-    """The names of a page's exercises, in their order."""
+    """The names of a notebook's exercises, in their order."""
     return [re.search(r"check\.(\w+)\(my_\w+\)\s*\Z", cell.source)[1] for cell in notebook.cells
             if tagged(cell, "exercise")]
 
 
 def bulleted(page):
-    """The wrong ideas of a page: the part of misconceptions.md under its number."""
+    """The misconceptions of a notebook, "01" …: the part of misconceptions.md under its number."""
     text = (TEXTS / "misconceptions.md").read_text(encoding="utf8")
     part = re.search(rf"(?ms)^## {page}\b[^\n]*\n(.*?)(?=^## |\Z)", text)
     return part[1].strip() if part else ""
@@ -69,7 +69,8 @@ def helpers():
 
 def imported(source):
     """A solution with imports in place of functions that helpers has, too (a test holds them equal); else as it was."""
-    lines, where = source.splitlines(), helpers()
+    lines = source.splitlines()
+    where = helpers()
     known = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name in where]
     for node in reversed(known):
         first = min([node, *node.decorator_list], key=lambda node: node.lineno).lineno
@@ -83,7 +84,8 @@ def imported(source):
 
 def answered(source, name):
     """A stub cell with the solution in the stub's place, and above it the imports that the solution needs."""
-    written, top = EXERCISES[name].source(f"my_{name}"), EXERCISES[name].imports()
+    written = EXERCISES[name].source(f"my_{name}")
+    top = EXERCISES[name].imports()
     (stub,) = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     lines = source.splitlines()
     return "\n".join([*top, *[""] * bool(top), *lines[:stub.lineno - 1], written, *lines[stub.end_lineno:]])
@@ -103,7 +105,8 @@ def student(notebook, folder=None):
     copied = relinked(copy.deepcopy(notebook), folder)
     for cell in copied.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+            cell.outputs = []
+            cell.execution_count = None
         if tagged(cell, "solution"):
             cell.source = imported(cell.source)
             more = re.search(r"(?m)^(?!from |import |\s*$)", cell.source)         # than imports, which may be seen
@@ -124,7 +127,8 @@ def mistakes(name):
 
 def instructor(notebook, page, folder=None):
     """A copy for whoever teaches."""
-    copied, cells = relinked(copy.deepcopy(notebook), folder), []
+    copied = relinked(copy.deepcopy(notebook), folder)
+    cells = []
     for cell in copied.cells:
         if tagged(cell, "solution"):
             cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]})                    # open
@@ -139,16 +143,16 @@ def instructor(notebook, page, folder=None):
                                  f"</summary>\n\n{mistakes(name)}\n\n</details>", name))
     about = (f"## For the teacher\n\nRuns in about {minutes(notebook):g} minutes on two cores. "
              f"Exercises: {', '.join(f'`{name}`' for name in exercises(notebook)) or 'none'}.\n\n"
-             f"**Wrong ideas to expect, and what answers them**\n\n{bulleted(page)}")
+             f"**Misconceptions to expect, and what answers them**\n\n{bulleted(page)}")
     copied.cells = [cells[0], teacher(about, page), *cells[1:]]
     return copied
 
 
 def write(kind, target, folder=None):
-    """Write all pages of a kind into target; folder: see relinked().  The paths."""
+    """Write all notebooks of a kind into target and return their paths; folder: see relinked()."""
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for page, path in pages().items():
+    for page, path in notebooks().items():
         notebook = nbformat.read(path, as_version=4)
         made = student(notebook, folder) if kind == "student" else instructor(notebook, page, folder)
         nbformat.validate(made)

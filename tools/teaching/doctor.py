@@ -1,10 +1,10 @@
-"""Is this machine ready for the course?  It installs nothing, sends nothing, writes nothing, and answers in sentences.
+"""Check whether a machine is ready for the course, without installing, sending or writing anything.
 
     python doctor.py                               # in the kit; ends with 1 if not ready
     python -m tools.teaching.doctor                # the same, in the repository
     python -m tools.teaching.doctor reference      # measure this machine as the one that others are compared with
 
-Python's own library is enough; with torch it also measures speed, and says how long each page will take. The machine
+Python's own library is enough; with torch it also measures speed and says how long each notebook will take. The machine
 that others are compared with stands in speed.json.
 """
 import importlib.util
@@ -24,7 +24,9 @@ except ImportError:                                            # Python 3.7 or o
 
 HERE = Path(__file__).resolve().parent
 ROOT = next((place for place in [HERE, *list(HERE.parents)[:2]] if (place / "helpers" / "schedule.py").exists()), None)
-PYTHON, MEMORY, DISK = (3, 11), 4, 3                           # the oldest version; gigabytes that the course wants
+PYTHON = (3, 11)                                               # the oldest version
+MEMORY = 4                                                     # gigabytes that the course wants
+DISK = 3                                                       # gigabytes, too
 
 
 def needed():
@@ -38,13 +40,16 @@ def needed():
 
 def older(found, floor):
     """Whether version found is below floor; local parts such as +cpu do not count."""
-    number = lambda version: [int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3]]
-    return number(found) < number(floor)
+    def numbers(version):
+        return [int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3]]
+
+    return numbers(found) < numbers(floor)
 
 
 def packages():
     """(what is missing or too old, in sentences; whether torch is there)."""
-    found, complaints = {}, []
+    found = {}
+    complaints = []
     if metadata is None:
         return ["Python is too old to ask for packages."], False
     for name, floor in needed().items():
@@ -85,7 +90,7 @@ def processor():
 
 
 def speed(seconds=3.0):
-    """Training steps that one core makes in a second of its own time: 16 pictures of 64×64, the best of several.
+    """Training steps that one core makes in a second of its own time: 16 images of 64×64, the best of several.
 
     Its own time, so that other programs do not count; the course's network, on the processor.
     """
@@ -96,8 +101,10 @@ def speed(seconds=3.0):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = UNet(1, 1, (16, 24, 32, 48)).to(memory_format=torch.channels_last)
-    x, t = torch.randn(16, 1, 64, 64).to(memory_format=torch.channels_last), torch.arange(1, 17)
-    best, end = float("inf"), time.process_time() + seconds
+    x = torch.randn(16, 1, 64, 64).to(memory_format=torch.channels_last)
+    t = torch.arange(1, 17)
+    best = float("inf")
+    end = time.process_time() + seconds
     while best == float("inf") or time.process_time() < end:
         start = time.process_time()
         model(x, t).square().mean().backward()
@@ -106,8 +113,8 @@ def speed(seconds=3.0):
     return 1 / best
 
 
-def pages():
-    """{number: (title, minutes that the page says it takes, minutes of these that are a training by the clock)}."""
+def notebooks():
+    """{number: (title, minutes that the notebook states, minutes of these that are a training by the clock)}."""
     found = {}
     for path in sorted([*ROOT.glob("student/[0-9]*.ipynb")] or ROOT.glob("notebooks/[0-9]*.ipynb")):
         text = ["".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf8"))["cells"]]
@@ -119,37 +126,42 @@ def pages():
 
 
 def forecast(total, clock, ratio):
-    """Minutes of a page where a core is ratio times as fast as the reference's; training by the clock stays as long."""
+    """Minutes of a notebook on cores ratio times as fast as the reference's; training by the clock stays as long."""
     return clock + (total - clock) / ratio
 
 
 def examine(say=print):
     """Say what this machine is and can; True: it is ready."""
     troubles = []
-    judge = lambda fine, fact, advice: say(fact) if fine else (say(f"{fact} {advice}"), troubles.append(advice))
+
+    def report(fine, fact, advice):
+        say(fact if fine else f"{fact} {advice}")
+        if not fine:
+            troubles.append(advice)
+
     system = f"{platform.system()} {platform.machine()}"
-    judge(sys.version_info >= PYTHON, f"Python {platform.python_version()} on {system}.",
-          f"The course needs Python {'.'.join(map(str, PYTHON))} or newer: install it beside the old one.")
-    judge(cores() >= 2, f"{cores()} processor cores.", "With a single core everything takes about twice as long.")
+    report(sys.version_info >= PYTHON, f"Python {platform.python_version()} on {system}.",
+           f"The course needs Python {'.'.join(map(str, PYTHON))} or newer: install it beside the old one.")
+    report(cores() >= 2, f"{cores()} processor cores.", "With a single core everything takes about twice as long.")
     size = memory()
-    judge(size is None or size >= MEMORY * 0.9, f"{size:.0f} GB of memory." if size else "It does not say its memory.",
-          f"The pages want {MEMORY} GB: close other programs, a browser with many tabs above all.")
+    report(size is None or size >= MEMORY * 0.9, f"{size:.0f} GB of memory." if size else "It does not say its memory.",
+           f"The notebooks need {MEMORY} GB: close other programs, a browser with many tabs above all.")
     free = shutil.disk_usage(ROOT).free / 2**30
-    judge(free >= DISK, f"{free:.0f} GB of the disk are free.", f"The packages want about {DISK} GB: make room.")
+    report(free >= DISK, f"{free:.0f} GB of the disk are free.", f"The packages want about {DISK} GB: make room.")
     weights = [*ROOT.glob("data/weights/*.safetensors")]
-    judge(weights, f"{len(weights)} files of weights.", "Copy the whole kit: the folder data/weights is missing.")
+    report(weights, f"{len(weights)} files of weights.", "Copy the whole kit: the folder data/weights is missing.")
     complaints, torch_there = packages()
-    judge(not complaints, "All packages are there." if not complaints else " ".join(complaints),
-          "Install them as the page “machines” says.")
+    report(not complaints, "All packages are there." if not complaints else " ".join(complaints),
+           "Install them as the page “machines” says.")
     if complaints:                                             # Debian and Ubuntu have Python without it
-        judge(importlib.util.find_spec("ensurepip"), "Python can make virtual environments.",
-              "Python cannot make virtual environments: sudo apt install python3-venv")
+        report(importlib.util.find_spec("ensurepip"), "Python can make virtual environments.",
+               "Python cannot make virtual environments: sudo apt install python3-venv")
     if torch_there:
         try:
             import torchvision  # noqa: F401
         except (ImportError, RuntimeError) as error:
-            judge(False, f"torch and torchvision do not fit together ({str(error).splitlines()[0]}).",
-                  "Install both anew, from the same place.")
+            report(False, f"torch and torchvision do not fit together ({str(error).splitlines()[0]}).",
+                   "Install both again, from the same place.")
         times(say, troubles)
     else:
         say("Without torch there is no telling how fast this machine is.")
@@ -159,12 +171,13 @@ def examine(say=print):
 
 
 def times(say, troubles):
-    """Measure, and say how long each page will take."""
-    reference, here = json.loads((HERE / "speed.json").read_text(encoding="utf8")), speed()
-    ratio = here / reference["steps_per_second"] * min(cores(), 2) / 2           # the pages were timed on two cores
+    """Measure, and say how long each notebook will take."""
+    reference = json.loads((HERE / "speed.json").read_text(encoding="utf8"))
+    here = speed()
+    ratio = here / reference["steps_per_second"] * min(cores(), 2) / 2           # the notebooks were timed on two cores
     say(f"A core trains {here:.1f} steps a second; one of the reference ({reference['machine']}) makes "
         f"{reference['steps_per_second']:.1f}. Expect, if nothing else runs, and less with more than two cores:")
-    for title, total, clock in pages().values():
+    for title, total, clock in notebooks().values():
         say(f"    {title} ".ljust(46, ".") + f" {max(forecast(total, clock, ratio), 0.5):4.1f} minutes" +
             f" ({clock:g} of them a training by the clock)" * (clock > 0))
     if ratio < 0.4:
@@ -176,7 +189,7 @@ def main(*words):
         file = HERE / "speed.json"
         about = {"machine": f"{processor()}, {cores()} cores, {platform.system()}",
                  "steps_per_second": round(speed(20), 2),
-                 "what": "16 pictures of 64×64, forwards and backwards through UNet(1, 1, (16, 24, 32, 48))",
+                 "what": "16 images of 64×64, forwards and backwards through UNet(1, 1, (16, 24, 32, 48))",
                  "torch": metadata.version("torch")}
         file.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf8")
         return print(f"{file.name}: {about['steps_per_second']} steps a second.")

@@ -19,7 +19,8 @@ from tools.authoring.exercises import prompt
 from tools.teaching import classroom
 from tools.teaching.classroom import EXERCISES, ROOT, TEXTS
 
-FOLDER, ZIP = ROOT / "build" / "kit", ROOT / "build" / "craters-from-noise-kit.zip"
+FOLDER = ROOT / "build" / "kit"
+ZIP = ROOT / "build" / "craters-from-noise-kit.zip"
 LETTERS = "ABCD"
 PAGE = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><style>
@@ -38,9 +39,9 @@ def read(name):
 
 
 def course():
-    """{number: (title, minutes, names of the exercises)} of all pages."""
+    """{number: (title, minutes, names of the exercises)} of all notebooks."""
     found = {}
-    for page, path in classroom.pages().items():
+    for page, path in classroom.notebooks().items():
         notebook = nbformat.read(path, as_version=4)
         found[page] = classroom.title(notebook), classroom.minutes(notebook), classroom.exercises(notebook)
     return found
@@ -52,7 +53,8 @@ def clock(minutes):
 
 def plan():
     """The plan with its clock: each {minutes} of a table becomes from–to, counted from 0:00 under each heading."""
-    out, now = [], 0
+    out = []
+    now = 0
     for line in read("plan.md").splitlines():
         now = 0 if line.startswith("## ") else now
         if slot := re.match(r"\| \{(\d+)\} \|", line):
@@ -68,7 +70,8 @@ def plan():
 def questions():
     """The question bank as it is handed out: dictionaries of page, ask, options [[text, why]] and right (0 to 3)."""
     bank = tomllib.loads(read("questions.toml"))["question"]
-    draw, places = random.Random(0), []
+    draw = random.Random(0)
+    places = []
     while len(places) < len(bank):                             # each place as often as the others, in no order
         places += draw.sample(range(4), 4)
     out = []
@@ -82,7 +85,8 @@ def questions():
 def paper(answered):
     """The questions as Markdown; answered: with the right letter and what to say to each option."""
     out = ["# Questions" + " with answers" * answered]
-    titles, page = {page: title for page, (title, _, _) in course().items()}, None
+    titles = {page: title for page, (title, _, _) in course().items()}
+    page = None
     for number, question in enumerate(questions(), 1):
         if question["page"] != page:
             page = question["page"]
@@ -145,7 +149,7 @@ def requirements():
 
 
 def build(folder, decks=True):
-    """Lay the kit out in folder, anew; decks: with slides, which want the extras kit and site."""
+    """Write the kit into folder, which is emptied first; decks: with slides, which want the extras kit and site."""
     shutil.rmtree(folder, ignore_errors=True)
     for kind in ("student", "instructor"):
         classroom.write(kind, folder / kind)
@@ -172,13 +176,13 @@ def build(folder, decks=True):
 
 
 def slides_into(folder):
-    """The slides of all pages, what they need, and a page that leads to them."""
+    """The slides of all notebooks, what they need, and a page that links to them."""
     from tools.teaching import slides
     for part, content in slides.reveal().items():
         (folder / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
         (folder / "reveal" / part).write_bytes(content)
     lines = ["# Slides", "Arrow keys lead on; S opens the speaker's notes, F fills the screen, O shows all slides."]
-    for page, path in classroom.pages().items():
+    for page, path in classroom.notebooks().items():
         (folder / f"{path.stem}.html").write_text(slides.deck(path), encoding="utf8")
         lines.append(f"- [{course()[page][0]}]({path.stem}.html)")
     (folder / "index.html").write_text(html("\n\n".join(lines[:2]) + "\n\n" + "\n".join(lines[2:])), encoding="utf8")

@@ -59,7 +59,8 @@ def sentences(paragraph):
 
 def gist(text):
     """What of a piece of Markdown goes on the screen: headings, equations, lists, tables, questions, bold words."""
-    kept, equation = [], False
+    kept = []
+    equation = False
     for block in re.split(r"\n{2,}", text.strip()):
         whole = re.search(r"\A(#|\$\$|\d+\. |\||    )|^[-*] |Your turn", block, re.M) or "$$" in block or equation
         equation = equation ^ (block.count("$$") % 2 == 1)
@@ -77,7 +78,9 @@ def gist(text):
 
 def slides(notebook):
     """The cells of the slides, as a notebook whose cells say where slides begin."""
-    made, section, room = [], "", 0                            # room: how many letters the slide can still take
+    made = []
+    section = ""
+    room = 0                                                   # how many letters the slide can still take
 
     def add(cell, how, cost=0):
         nonlocal room
