@@ -86,10 +86,8 @@ def kid(a, b, draws=1000, seed=0):
     ab = kernel(a, b)
     bb = kernel(b, b).fill_diagonal_(0)
 
-    def within(w, k):                                          # w (k, N), k (N, N): mean over pairs of different images
-        return ((w @ k) * w).sum(1) / (w.sum(1) ** 2 - (w**2).sum(1))
-
     def mmd(u, v):                                             # u (k, N), v (k, M): how often each image counts
+        within = lambda w, k: ((w @ k) * w).sum(1) / (w.sum(1) ** 2 - (w**2).sum(1))
         return within(u, aa) + within(v, bb) - 2 * ((u @ ab) * v).sum(1) / (u.sum(1) * v.sum(1))
 
     generator = torch.Generator().manual_seed(seed)
