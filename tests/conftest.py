@@ -1,12 +1,16 @@
+"""What tests share: one thread, no warnings, widgets that answer quickly."""
 import os
 import statistics
 import time
+import warnings
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:                        # before torch: one thread for each worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
+
+pytest.register_assert_rewrite("image_files", "own_data")           # they assert, as the tests do
 
 
 @pytest.fixture
@@ -16,6 +20,17 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def quiet(tmp_path_factory, monkeypatch):
+    """Each test has its own cache, and a warning it does not expect fails it."""
+    from helpers import data, files
+    monkeypatch.setattr(data, "CACHE", tmp_path_factory.mktemp("cache") / "deep" / "er")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    assert not files.opened.cache_info().currsize               # every file is closed again, or Windows locks it
 
 
 @pytest.fixture

@@ -18,40 +18,16 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from image_files import LEFT_BRIGHT, disc, flat, good, near, pair, save, tiff
 from PIL import Image
 
 from helpers import data, datasets, files
-from helpers.data import DataError, DataWarning, ImageFiles, load_images, load_pairs, dihedral, random_crops
-from helpers.splits import split, subjects_of
+from helpers.data import DataError, DataWarning, ImageFiles, dihedral, load_images, load_pairs, random_crops
+from helpers.splits import split
 from helpers.files import FORMATS, opened
 from helpers.files import _alone as alone
 
-LEFT_BRIGHT = np.repeat(np.uint8([[200, 200, 40, 40]]), 4, 0).repeat(4, 0).repeat(4, 1)       # 16 x 16
-
-
-@pytest.fixture(autouse=True)
-def quiet(tmp_path_factory, monkeypatch):
-    """Each test has its own cache, and a warning it does not expect fails it."""
-    monkeypatch.setattr(data, "CACHE", tmp_path_factory.mktemp("cache") / "deep" / "er")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-    assert not opened.cache_info().currsize                     # every file is closed again, or Windows locks it
-
-
-def save(path, a=LEFT_BRIGHT, **kw):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    (a if isinstance(a, Image.Image) else Image.fromarray(a)).save(path, **kw)
-    return path
-
-
-def tiff(path, a, **kw):
-    tifffile.imwrite(path, a, **{"photometric": "minisblack", **kw})
-    return path
-
-
-def flat(value, side=16):
-    return np.full((side, side), value, np.uint8)
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def disc_like(value, side=64):
@@ -72,12 +48,6 @@ def png(path, a, depth):
     return path
 
 
-def good(x, n, channels=1, size=16):
-    assert x.shape == (n, channels, size, size) and x.dtype == torch.float32 and x.is_contiguous()
-    assert torch.isfinite(x).all() and x.min() >= -1 and x.max() <= 1
-    return x
-
-
 def refused(path, *words, size=16):
     with pytest.raises(DataError) as caught:
         load_images(path, size)
@@ -93,10 +63,6 @@ def skips(path, n, *words):
     for word in words:
         assert word in str(caught[0].message)
     return x
-
-
-def near(x, value, atol=0.02):
-    assert torch.allclose(x, torch.as_tensor(value, dtype=torch.float32), atol=atol), (x.min(), x.max(), value)
 
 
 # ---- values
@@ -1040,20 +1006,6 @@ def test_nothing_was_uploaded(empty):
 
 # ---- pairs
 
-def disc(side=16, value=255, dtype=np.uint8):
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    return ((y ** 2 + x ** 2 < side ** 2 / 9) * value).astype(dtype)
-
-
-def pair(tmp_path, mask, suffix="png", **kw):
-    shape = mask.size[::-1] if isinstance(mask, Image.Image) else mask.shape[:2]
-    save(tmp_path / "i" / f"1.{suffix}", np.zeros(shape, np.uint8))
-    save(tmp_path / "m" / f"1.{suffix}", mask, **kw)
-    x, y = load_pairs(tmp_path / "i", tmp_path / "m", 16)
-    assert set(y.unique().tolist()) <= {0, 1} and y.dtype == torch.float32
-    assert x.shape == y.shape
-    return y
-
 
 @pytest.mark.parametrize("value, dtype", [(255, np.uint8), (1, np.uint8), (7, np.uint8), (65535, np.uint16),
                                           (1, np.uint16), (300, np.uint16), (1, np.int32), (1, np.float32),
@@ -1505,7 +1457,7 @@ def test_a_large_file_is_not_read_into_memory_for_its_name(tmp_path):
     assert peak < 2 ** 22 and len(name) == 40, peak
 
 
-# ---- split
+# ---- windows and turns
 
 def test_windows_are_squares_of_their_picture_and_say_which():
     ramp = torch.linspace(-1, 1, 60)
@@ -1530,42 +1482,6 @@ def test_turned_gives_all_eight_once():
     assert len({tuple(picture.flatten().tolist()) for picture in eight}) == 16
     again = {tuple(picture.flatten().tolist()) for picture in dihedral(eight)}       # turning on leads to no ninth
     assert again == {tuple(picture.flatten().tolist()) for picture in eight}
-
-
-def test_split_keeps_groups_whole():
-    x = torch.randn(60, 1, 4, 4)
-    for groups in ([i // 6 for i in range(60)], torch.arange(60) // 6, [f"p{i % 10}" for i in range(60)],
-                   np.arange(60) % 10):
-        train, held = split(x, groups)
-        assert sorted([*train.tolist(), *held.tolist()]) == list(range(60)) and len(held) == 12
-        named = groups.tolist() if hasattr(groups, "tolist") else groups
-        assert not {named[i] for i in train} & {named[i] for i in held}
-    assert len(x[train]) == 48
-
-
-def test_split_is_fixed_by_its_seed_and_leaves_something_on_both_sides():
-    x = torch.randn(10, 1, 4, 4)
-    assert split(x)[1].tolist() == split(x)[1].tolist() and len(split(x)[1]) == 2
-    assert len({tuple(split(x, seed=s)[1].tolist()) for s in range(9)}) > 3
-    for part in (0, 0.01, 0.99, 1):
-        train, held = split(x, heldout=part)
-        assert len(train) and len(held)
-
-
-def test_split_refuses(tmp_path):
-    x = torch.randn(4, 1, 4, 4)
-    with pytest.raises(DataError, match="4 images, but 3 groups"):
-        split(x, [1, 2, 3])
-    with pytest.raises(DataError, match="of one group"):
-        split(x, ["a"] * 4)
-
-
-def test_split_warns_of_copies():
-    x = torch.randn(10, 1, 4, 4)
-    held = split(x)[1]
-    x[held[0]] = x[split(x)[0][3]]
-    with pytest.warns(DataWarning, match="1 held-out images are also in training"):
-        split(x)
 
 
 # ---- speed and cache
@@ -1684,178 +1600,3 @@ def test_many_and_all_unreadable(tmp_path):
         (tmp_path / f"{i}.png").write_bytes(b"")
     refused(tmp_path, "none of the 201 files")
     assert not cached()
-
-
-# ---- ready-made sets
-
-def test_names_make_groups(tmp_path):
-    for i, name in enumerate(("p1_1", "p1_2", "p2_1")):
-        save(tmp_path / f"{name}.png", flat(i))
-    (tmp_path / "p0_0.png").write_bytes(b"")
-    with pytest.warns(DataWarning):
-        x, names = load_images(tmp_path, 16, names=True)
-    assert names == ["p1_1.png", "p1_2.png", "p2_1.png"] and len(x) == 3
-    train, held = split(x, [name.split("_")[0] for name in names])
-    assert {len(train), len(held)} == {1, 2}
-
-
-SLICES = range(100, 103)
-SUBJECTS = [
-    ([f"AD/{s}_{k}.jpeg" for s in (388206, 388207) for k in (78, 79)], ["388206"] * 2 + ["388207"] * 2),
-    ([f"AD/OAS1_{s:04}_MR{v}_mpr-{m}_{k}.jpg" for s in range(1, 5) for v in (1, 2) for m in (1, 2, 3) for k in SLICES],
-     [f"OAS1_{s:04}" for s in range(1, 5) for _ in range(18)]),
-    ([f"OAS3{s:04}_MR_d0129_{k}.png" for s in (1, 2) for k in SLICES], ["OAS30001"] * 3 + ["OAS30002"] * 3),
-    (["a/IXI174-HH-1571_+04.png", "a/IXI174-HH-1571_+10.png", "b/IXI239-HH-2296_+04.png"], ["IXI174"] * 2 + ["IXI239"]),
-    (["sub-01_slice-010.png", "sub-01_slice-011.png", "sub-02_slice-010.png"], ["sub-01"] * 2 + ["sub-02"]),
-    (["sub-01/ses-2/anat/010.png", "x.zip/sub-02/ses-1/anat/010.png"], ["sub-01", "sub-02"]),
-    (["002_S_0295_MR_12.png", "002_S_0413_MR_12.png"], ["002_S_0295", "002_S_0413"]),
-    (["AD/p7/001.png", "AD/p7/slice_002.png", "NC/p8/001.png"], ["p7", "p7", "p8"]),
-    (["2026.zip/p7/001.png", "2026.zip/p8/001.png"], ["p7", "p8"]),
-    (["patient7_slice_012.png", "patient7_slice_013.png", "patient8_slice_012.png"], ["patient7"] * 2 + ["patient8"]),
-    (["study2_p7_012.png", "study2_p7_013.png", "study2_p8_012.png"], ["study2_p7"] * 2 + ["study2_p8"]),
-    (["anna_1.png", "anna_2.png", "ben_1.png"], ["anna", "anna", "ben"]),
-    (["p7.tif, page 1", "p7.tif, page 2", "p8.tif, page 1"], ["p7", "p7", "p8"]),
-    (["training.tif, page 1", "training.tif, page 2"], ["training"] * 2),
-]
-
-
-@pytest.mark.parametrize("names, want", SUBJECTS)
-def test_subjects_are_read_from_names(names, want):
-    assert subjects_of(names) == want
-
-
-@pytest.mark.parametrize("names", [["a.png", "b.png"], ["a/100070.png", "b/100071.png"], ["img_1.png", "img_2.png"],
-                                   ["AD/AD_1.png", "AD/AD_2.png", "NC/NC_1.png"], ["p7_1.png", "other.png"],
-                                   ["a1/s1_1.png", "a2/s1_1.png"]])
-def test_names_that_tell_no_subject_are_refused(names):
-    with pytest.raises(DataError, match=f"names such as {names[0]} do not tell .* <subject>_<slice>"):
-        subjects_of(names)
-
-
-def test_names_that_tell_more_than_the_subject_are_told():
-    names = [f"{s}_{visit}_{k}.png" for s in (11, 12) for visit in (1, 2) for k in SLICES]
-    with pytest.warns(DataWarning, match="subject of 11_1_100.png is taken to be 11, .* 2 subjects"):
-        assert subjects_of(names) == ["11"] * 6 + ["12"] * 6
-
-
-@pytest.mark.parametrize("form", ["stacks", "folders"])
-def test_mitochondria(tmp_path, form):
-    place = tmp_path / "Lucchi++"
-    place.mkdir()
-    if form == "stacks":
-        for name in ("training", "testing"):
-            tiff(place / f"{name}.tif", np.zeros((2, 16, 16), np.uint8))
-            tiff(place / f"{name}_groundtruth.tif", np.stack([disc()] * 2))
-    else:
-        for part in ("Train", "Test"):
-            for k in (1, 2, 10):                                      # in Lucchi++ the pictures are called masks
-                save(place / f"{part}_In" / f"mask{k:04}.png", flat(k))
-                save(place / f"{part}_Out" / f"{k}.png", Image.fromarray(np.roll(disc(), k, 0)).convert("RGBA"))
-    for pair_of_paths in datasets.mitochondria(tmp_path):
-        x, y = load_pairs(*pair_of_paths, 16)
-        assert len(x) == (2 if form == "stacks" else 3)
-    if form == "folders":
-        near(x.mean((1, 2, 3)), [k / 127.5 - 1 for k in (1, 2, 10)], 1e-4)
-        assert (y[2, 0].numpy() == (np.roll(disc(), 10, 0) > 0)).all()
-
-
-def test_kasthuri_marks_what_is_outside_by_the_grey_value_2(tmp_path):
-    m = disc()
-    m[0] = 2
-    assert (pair(tmp_path, Image.fromarray(m).convert("RGB"))[0, 0].numpy() == (disc() > 0)).all()
-
-
-def test_sets_that_a_person_must_fetch(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "HERE", tmp_path)
-    monkeypatch.setitem(sys.modules, "kagglehub", None)
-    for call, words in [(datasets.mitochondria, "epfl.ch"), (datasets.moon_mars_craters, "kaggle.com"),
-                        (lambda: datasets.moon_mars_craters(tmp_path), "train/images"),
-                        (lambda: datasets.adni(tmp_path / "nothing"), "apply at https://adni")]:
-        with pytest.raises(DataError, match=words):
-            call()
-
-
-def test_ready_made_sets_are_found_through_links(tmp_path):
-    save(tmp_path / "elsewhere" / "train" / "images" / "1.jpg")
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "set").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "here" / "loop").symlink_to(tmp_path / "here")
-    (tmp_path / "elsewhere" / "up").symlink_to("..")
-    assert datasets.moon_mars_craters(tmp_path / "here") == tmp_path / "here" / "set" / "train" / "images"
-
-
-@pytest.mark.parametrize("below", ["craters/train/images", "images"])
-def test_moon_mars_craters(tmp_path, monkeypatch, below):
-    save(tmp_path / below / "1.jpg")
-    (tmp_path / below / "../labels").mkdir()
-    (tmp_path / below / "../labels/1.txt").write_text("0 0.5 0.5 0.1 0.1")
-    hub = type(sys)("kagglehub")
-    hub.dataset_download = lambda handle: str(tmp_path)
-    monkeypatch.setitem(sys.modules, "kagglehub", hub)
-    good(load_images(datasets.moon_mars_craters(), 16), 1)
-    assert datasets.moon_mars_craters(tmp_path) == datasets.moon_mars_craters() == tmp_path / below
-
-
-def test_adni(tmp_path):
-    subjects = {"train/AD": ["1", "2"], "train/NC": ["3"], "test/AD": ["4"], "test/NC": ["5", "6"]}
-    for folder, people in subjects.items():
-        for person in people:
-            for k in (78, 79):
-                save(tmp_path / "AD_NC" / folder / f"{person}_{k}.jpeg", flat(20 * int(person)))
-    parts = datasets.adni(tmp_path, 16)
-    x, y, who = parts["train"]
-    assert y.tolist() == [1, 1, 1, 1, 0, 0] and who == list("112233") and len(parts["test"][0]) == 6
-    near(x.mean((1, 2, 3)), [20 * int(p) / 127.5 - 1 for p in who], 0.03)
-    save(tmp_path / "AD_NC/test/NC/2_80.jpeg")
-    with pytest.raises(DataError, match="1 subjects are both in train and in test"):
-        datasets.adni(tmp_path)
-    for file in (tmp_path / "AD_NC/test/NC").iterdir():
-        file.unlink()
-    with pytest.raises(DataError, match="NC holds no images"):
-        datasets.adni(tmp_path)
-
-
-def test_adni_reads_the_names_of_other_studies(tmp_path):
-    """One scan of each subject and another scan of it, in one part or, which is refused, in two."""
-    for k, folder in enumerate(["train/AD", "train/NC", "test/AD", "test/NC"]):
-        for scan in (1, 2):
-            save(tmp_path / folder / f"OAS1_{k:04}_MR1_mpr-{scan}_100.jpg")
-    assert datasets.adni(tmp_path, 16)["train"][2] == ["OAS1_0000"] * 2 + ["OAS1_0001"] * 2
-    save(tmp_path / "test" / "AD" / "OAS1_0001_MR1_mpr-3_100.jpg")
-    with pytest.raises(DataError, match="1 subjects are both in train and in test .OAS1_0001"):
-        datasets.adni(tmp_path, 16)
-
-
-def test_digits():
-    x, labels = datasets.digits()
-    good(x, 1797, 1, 8)
-    assert x.min() == -1 and x.max() == 1 and labels.bincount().min() > 170
-    good(datasets.digits(32)[0], 1797, 1, 32)
-
-
-def test_sets_of_torchvision(tmp_path, monkeypatch):
-    raw = tmp_path / "MNIST" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part in ("train", "t10k"):
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, 3, 28, 28) + bytes(2352))
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, 3) + bytes([7, 8, 9]))
-    x, labels = datasets.standard("MNIST", 32, root=tmp_path / "MNIST")
-    near(good(x, 3, size=32), -1)
-    assert labels.tolist() == [7, 8, 9]
-
-    class SVHN:
-        def __init__(self, root, split, download):
-            self.split = split
-
-        def __getitem__(self, i):
-            return [(Image.new("RGB", (32, 32), "red"), 1 if self.split == "train" else 2)][i]
-    monkeypatch.setattr("torchvision.datasets.SVHN", SVHN)
-    x, labels = datasets.standard("SVHN", 16, channels=3, train=False, root=tmp_path)
-    near(good(x, 1, 3)[0, :, 0, 0], [1, -1, -1])
-    assert labels.tolist() == [2]
-    monkeypatch.setattr(SVHN, "__init__", lambda self, root, split, download: 1 / 0)
-    with pytest.raises(DataError, match="cannot fetch SVHN"):
-        datasets.standard("SVHN", 16)
-    for name in ("NoSuchSet", "vision"):
-        with pytest.raises(DataError, match="has no set"):
-            datasets.standard(name, 16)

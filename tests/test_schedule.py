@@ -1,11 +1,9 @@
 """The forward process: against diffusers' schedulers, against its own definition step by step, and at its edges."""
-import nbformat
 import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from helpers import env, plot, scenes
 from helpers.schedule import BETAS, Schedule, cosine_beta, linear_beta
 
 THEIRS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}
@@ -181,14 +179,3 @@ def test_alpha_bar_has_the_precision_of_x():
         x = torch.zeros(2, 1, 4, 4, dtype=of)
         assert s.alpha_bar_like(x).dtype == s.at(torch.tensor([1, 2]), x).dtype == wanted
         torch.testing.assert_close(s.alpha_bar_like(x), s.alpha_bar.to(wanted), rtol=0, atol=0)
-
-
-def test_the_sliders_of_02_answer_within_150_ms(answers_within_150_ms):
-    x0 = scenes.craters(1, 64, 1).images
-    names = dict(x0=x0, eps=torch.randn_like(x0), size=64, kind="rendered", plot=plot, Schedule=Schedule,
-                 linear_beta=linear_beta)
-    page = nbformat.read(env.ROOT / "notebooks" / "02_forward_noising.ipynb", as_version=4)
-    for part in ("def histogram(", "figure, bins = ", "def draw(", "widgets.explore(draw, "):
-        text = next(cell.source for cell in page.cells if cell.cell_type == "code" and part in cell.source)
-        exec(text.replace("widgets.explore(", "explorer = widgets.explore("), names)
-    answers_within_150_ms(names["explorer"], when=(0.5, 1, 0, 0.9), T=(100, 1024), first=(0.1, 1e-5), last=(0.3, 1e-3))

@@ -1,15 +1,15 @@
-"""Figures and the widgets on top of them: what is drawn, what is said of it, what happens on a change."""
+"""Figures: what is drawn, in which colours, and what is said of it."""
 import base64
 import io
 
-import ipywidgets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from helpers import plot, widgets
+from helpers import plot
+from helpers.metrics import interval
 
 GREY, COLOUR = torch.full((1, 8, 8), -0.5), torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 8, 8)
 
@@ -92,55 +92,9 @@ def test_a_picture_carries_its_words():
     assert metadata["image/png"]["alt"] == "a grey square"
 
 
-def explorer():
-    def draw(level):
-        if level < 0:
-            raise ValueError("level must not be negative")
-        return plot.panels([[torch.full((1, 8, 8), level)]], "a square")
-    return widgets.explore(draw, level=ipywidgets.FloatSlider(0.0, min=-1, max=1))
-
-
-def test_a_slider_redraws_the_figure():
-    figure = explorer()
-    before = figure.image.value
-    figure.controls["level"].value = 0.5
-    assert figure.image.value != before
-    figure.controls["level"].value = 0.0
-    assert figure.image.value == before and base64.b64encode(figure.first.png).decode() in before
-
-
-def test_the_figure_of_a_widget_has_its_words_and_its_size():
-    picture = plot.panels([[GREY]], 'a "grey" square')
-    html = widgets.as_html(picture)
-    assert 'alt="a &quot;grey&quot; square"' in html
-    width, height = Image.open(io.BytesIO(picture.png)).size
-    assert f'width="{width}" height="{height}"' in html
-
-
-def test_a_mistake_is_a_sentence_and_the_last_figure_stays():
-    figure = explorer()
-    before = figure.image.value
-    figure.controls["level"].value = -0.5
-    assert figure.message.value == "level must not be negative" and figure.image.value == before
-    figure.controls["level"].value = 0.5
-    assert figure.message.value == "" and figure.image.value != before
-
-
-def test_what_is_saved_is_text_a_still_picture_and_the_widget():
-    figure = explorer()
-    figure.controls["level"].value = 0.5
-    data, _ = figure._repr_mimebundle_()
-    assert data["text/plain"] == "a square" and base64.b64decode(data["image/png"]) == figure.first.png
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.box.model_id
-
-
-def test_the_stepper_goes_back_and_forward_and_stops_at_the_ends():
-    seen = []
-    figure = widgets.stepper(lambda step: seen.append(step) or plot.panels([[GREY * step / 3]], "step"), 3)
-    back, forward = figure.box.children[0].children[:2]
-    for button in (back, forward, forward, forward, back):
-        button.click()
-    assert seen == [2, 1, 2, 3, 2]
-    for _ in range(5):
-        back.click()
-    assert figure.controls["step"].value == 0
+def test_intervals_hold_their_dots_and_show_all_names():
+    one = plot.intervals({"a": (0.5, 0.2, 0.7)}, "one")
+    two = plot.intervals([{"a": (0.5, 0.2, 0.7)}, {"b": (1, 1, 1), "c": (0, -1, 2)}], "two", ylabel=["x", "y"])
+    assert one.alt == "one" and len(two.png) > 1000 and one.png != two.png
+    value, low, high = interval(0.5, torch.linspace(0, 1, 1001))
+    assert (value, low, high) == pytest.approx((0.5, 0.025, 0.975))

@@ -1,14 +1,14 @@
 """Notebook 05: what is called denoised comes from what is called noisy alone; tiles leave no seam; a quick slider."""
 import ast
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
+from cells import WithoutAsserts, run, span
+from PIL import Image
 from torch import nn
 
-from helpers import checkpoints, plot, samplers, scenes
+from helpers import checkpoints, env, plot, samplers, scenes
 from helpers.features import FeatureNet
 from helpers.checkpoints import load_sampler
 from helpers.guidance import tiled
@@ -17,27 +17,11 @@ from helpers.schedule import Schedule
 from helpers.unet import UNet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "notebooks" / "05_denoise_your_image.ipynb"
 ORIGINALS = {"x0", "chosen", "truth", "large", "crater", "strangers"}    # the page's names for what was there before
 
 
-def sources():
-    """The page's code, cell by cell, with few samples and without the set-up cell."""
-    cells = [cell for cell in nbformat.read(PAGE, as_version=4).cells if cell.cell_type == "code"]
-    cells = [(cell.source, cell.metadata.get("tags", [])) for cell in cells]
-    return [text + ("\nsamples = 8" if "parameters" in tags else "") for text, tags in cells if "setup" not in tags]
-
-
-def up_to_the_slider(cells):
-    return cells[:1 + next(i for i, text in enumerate(cells) if "widgets.explore" in text)]
-
-
-class Swap(ast.NodeTransformer):
-    """Drops what is asserted (of a trained network), and swaps each original as soon as it has a name."""
-
-    def visit_Assert(self, node):
-        return ast.Pass()
+class Swap(WithoutAsserts):
+    """Without what is asserted (of a trained network); each original is swapped as soon as it has a name."""
 
     def visit_Assign(self, node):
         names = {name.id for target in node.targets for name in ast.walk(target) if isinstance(name, ast.Name)}
@@ -83,8 +67,7 @@ def play(cells, monkeypatch, replay=None):
         patch.setattr(samplers, "sample_path", walked)
         patch.setattr(plot, "panels", drawn)
         patch.setattr(checkpoints, "load_weights", small_network)
-        for text in cells:
-            exec(compile(ast.fix_missing_locations(Swap().visit(ast.parse(text))), "cell", "exec"), namespace)
+        namespace = run(cells, namespace, change=Swap().visit, samples=8)
         namespace["figure"].controls["t"].value = 9            # the slider is moved, too
     return figures, given, starts
 
@@ -117,7 +100,7 @@ def dishonest(cells, monkeypatch):
 
 
 def test_what_is_called_denoised_comes_from_what_is_called_noisy_alone(monkeypatch):
-    found, count = dishonest(sources(), monkeypatch)
+    found, count = dishonest(span("05"), monkeypatch)
     assert found == [] and count >= 40
 
 
@@ -131,24 +114,19 @@ def test_what_is_called_denoised_comes_from_what_is_called_noisy_alone(monkeypat
     ("[[*noisy, *denoised, *picture]]", "[[*noisy, *denoised, *denoised]]", "no original"),
 ], ids=["into the sampler", "into the network", "into the slider's result", "less noise than shown", "wrong original"])
 def test_a_planted_original_is_found(honest, planted, complaint, monkeypatch):
-    cells = up_to_the_slider(sources())
-    assert sum(text.count(honest) for text in cells) == 1
-    found, _ = dishonest([text.replace(honest, planted) for text in cells], monkeypatch)
+    cells = span("05", last="slider")
+    assert sum(text.count(honest) for text in cells.values()) == 1
+    found, _ = dishonest({place: text.replace(honest, planted) for place, text in cells.items()}, monkeypatch)
     assert any(complaint in sentence for sentence in found)
 
 
 def test_the_slider_answers_within_150_ms(answers_within_150_ms):
-    namespace = {}
-    for text in up_to_the_slider(sources()):
-        exec(compile(text, "cell", "exec"), namespace)
+    namespace = run(span("05", last="slider"), samples=8)
     answers_within_150_ms(namespace["figure"], t=range(40, 1000, 64))
 
 
 def test_the_slider_takes_an_upload_of_either_ipywidgets(tmp_path):
-    namespace = {}
-    for text in up_to_the_slider(sources()):
-        exec(compile(text, "cell", "exec"), namespace)
-    from PIL import Image
+    namespace = run(span("05", last="slider"), samples=8)
     Image.linear_gradient("L").save(tmp_path / "mine.png")
     content = (tmp_path / "mine.png").read_bytes()
     for upload in ({"name": "mine.png", "content": memoryview(content)},), {"mine.png": {"content": content}}:
@@ -161,7 +139,7 @@ def test_the_slider_takes_an_upload_of_either_ipywidgets(tmp_path):
 @pytest.fixture(scope="module")
 def restored():
     """Two landscapes of 192×192 pixels, restored with touching and with overlapping tiles of 64: {stride: pictures}."""
-    x0_model, schedule, about = load_sampler(ROOT / "data" / "weights" / "craters64.safetensors")
+    x0_model, schedule, about = load_sampler(env.WEIGHTS / "craters64.safetensors")
     torch.manual_seed(0)
     noisy, t = schedule.q_sample(scenes.craters(2, 192, 4321).images, about["T"] * 2 // 5), about["T"] * 2 // 5
     return {stride: sample(tiled(x0_model, 64, stride), schedule, noisy, start=t, steps=8, step=dpmpp_2m_step)

@@ -1,12 +1,10 @@
 """Notebook 07: what it claims of splits, of DDIM there and back, of labels, told by the page's own functions."""
-import ast
 import functools
 from itertools import pairwise
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
+from cells import code, only, pick, run, span, without_asserts
 from PIL import Image
 
 from helpers import env, scenes
@@ -17,39 +15,24 @@ from helpers.guidance import guided
 from helpers.samplers import ddim_eta_step, ddim_step, dpmpp_2m_step, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PAGE = Path(__file__).resolve().parent.parent / "notebooks" / "07_brain_slices_ddim.ipynb"
 
 
-@functools.cache
-def cells():
-    """The sources of the page's code cells, without the set-up."""
-    found = [cell for cell in nbformat.read(PAGE, as_version=4).cells if cell.cell_type == "code"]
-    return [cell.source for cell in found if "setup" not in cell.metadata.get("tags", [])]
+def up_to(last, change=None, **settings):
+    """The page's names after its cells from the settings to that with the id last."""
+    return run(span("07", last=last), change=change, **settings)
 
 
-def play(first, last, namespace, **settings):
-    """Run the page's cells from the one that holds first to the one before the one that holds last."""
-    start, end = (next(i for i, text in enumerate(cells()) if words in text) for words in (first, last))
-    for text in cells()[start:end]:
-        exec(text, namespace)
-        if "minutes =" in text:
-            namespace.update(settings)
-    return namespace
-
-
-def functions(namespace, *names):
-    """Put functions that the page defines into namespace."""
-    for text in cells():
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef) and node.name in names:
-                exec(ast.unparse(node), namespace)
-    return [namespace[name] for name in names]
+def functions(names, *defined):
+    """Functions that the page defines, in cells of the same id or in solutions, beside names: a list."""
+    cells = pick("07", *(name if name in code("07") else f"solution-{name}" for name in defined))
+    names = run(cells, names, change=only(*defined))
+    return [names[name] for name in defined]
 
 
 @pytest.fixture(scope="module")
 def prepared():
     """The page's names after slices were prepared and divided, its asserts having held."""
-    return play("data = None", "import check", {})
+    return up_to("twins")
 
 
 @functools.cache
@@ -95,9 +78,7 @@ def test_preparation_undoes_what_the_scanner_did(prepared):
 
 @pytest.mark.parametrize("turns, said", [(0, True), (2, True), (1, False), (3, False)])
 def test_slices_on_their_side_are_noticed(turns, said, capsys):
-    namespace = play("data = None", "likeness(a, b)", {}, turns=turns)
-    text = next(text for text in cells() if "likeness(a, b)" in text).replace("data is not None or", "True or")
-    exec(text, namespace)
+    up_to("upright", change=without_asserts, turns=turns)
     assert ("try turns" in capsys.readouterr().out) == said
 
 
@@ -134,7 +115,7 @@ def adni_form(folder, n=30, parts=("train/AD", "train/NC", "test/AD", "test/NC")
 
 def test_a_folder_in_the_form_of_adni(tmp_path):
     heads = adni_form(tmp_path / "AD_NC")
-    namespace = play("data = None", "likeness(a, b)", {}, data=str(tmp_path / "AD_NC"))
+    namespace = up_to("slices", data=str(tmp_path / "AD_NC"))
     assert namespace["kinds"] == ["AD", "NC"] and len(namespace["raw"]) == 30
     assert namespace["subjects"].unique().numel() == 5
     for subject in range(5):                                   # six slices each, all of one group
@@ -143,14 +124,14 @@ def test_a_folder_in_the_form_of_adni(tmp_path):
     nearest = torch.cdist(namespace["raw"].flatten(1), heads.images.flatten(1)).argmin(1)
     assert (heads.groups[nearest] == namespace["groups"]).all()          # AD is 0, as the first of heads' groups
     assert sorted(nearest.tolist()) == list(range(30))
-    flat = play("data = None", "likeness(a, b)", {}, data=str(tmp_path / "AD_NC" / "train"))
+    flat = up_to("slices", data=str(tmp_path / "AD_NC" / "train"))
     assert flat["kinds"] == ["AD", "NC"]
 
 
 def test_a_session_is_no_subject(tmp_path, capsys):
     """OASIS scans each subject several times: five subjects, not ten."""
     adni_form(tmp_path, parts=("AD", "NC"), name="OAS1_{subject}_MR1_mpr-{level}_100.png")
-    namespace = play("data = None", "likeness(a, b)", {}, data=str(tmp_path))
+    namespace = up_to("slices", data=str(tmp_path))
     assert namespace["subjects"].unique().numel() == 5
     assert "5 subjects in 30 slices" in capsys.readouterr().out
 
@@ -163,7 +144,7 @@ def test_a_session_is_no_subject(tmp_path, capsys):
 def test_a_folder_without_groups_or_subjects_is_refused(tmp_path, parts, name, found):
     adni_form(tmp_path / "mine", parts=parts, name=name)
     with pytest.raises(ValueError, match=found):
-        play("data = None", "likeness(a, b)", {}, data=str(tmp_path / "mine"))
+        up_to("slices", data=str(tmp_path / "mine"))
 
 
 def test_one_subject_cannot_be_divided(prepared):
@@ -284,9 +265,7 @@ def test_the_widgets_answer_within_150_ms(prepared, answers_within_150_ms):
     namespace = dict(prepared, stations=[k / 16 for k in range(17)], scales=[0, 1, 2, 4],
                      walks={"straight": images[:17], "great circle": images[17:34]},
                      pushed={s: [images[24 * s:24 * s + 24], images[300:324]] for s in (0, 1, 2, 4)})
-    for text in cells():
-        if "widgets.explore" in text:
-            exec(text, namespace)
+    namespace = run(pick("07", "walk-slider", "guidance-slider"), namespace)
     for name, control, values in [("walker", "u", [0, 0.25, 1]), ("wheel", "scale", [4, 0, 1]),
                                   ("wheel", "head", [0, 23, 7])]:
         answers_within_150_ms(namespace[name], **{control: values})

@@ -1,15 +1,12 @@
-"""Notebook 08: the bound is that of an exact model, known pixels stay as they are, enlargements shrink back, and errors
-are sentences.  What is tested is the code of the page's own cells."""
-import ast
+"""Notebook 08: its bound, known pixels, enlargements, orders and errors, tested with the page's own cells."""
 import math
 from itertools import pairwise
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cells import only, pick, run, without
 from PIL import Image
 from skimage.restoration import inpaint_biharmonic
 
@@ -21,21 +18,6 @@ from helpers.samplers import ddpm_step, dpmpp_2m_step, sample
 from helpers.schedule import Schedule, cosine_beta
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PAGE = Path(__file__).resolve().parent.parent / "notebooks" / "08_what_it_is_good_for.ipynb"
-
-
-def page(namespace, *words, without=()):
-    """Runs, in namespace, the page's cells that hold one of the words, less the statements that hold one of without."""
-    cells = [cell for cell in nbformat.read(PAGE, as_version=4).cells if cell.cell_type == "code"]
-    texts = [cell.source for cell in cells if "setup" not in cell.metadata.get("tags", [])]
-    for word in words:
-        assert sum(word in text for text in texts) == 1, f"{word!r} should stand in one cell of the page"
-    for text in texts:
-        if any(word in text for word in words):
-            tree = ast.parse(text)
-            tree.body = [node for node in tree.body if not any(word in ast.unparse(node) for word in without)]
-            exec(compile(tree, "cell", "exec"), namespace)
-    return namespace
 
 
 def gaussian(mean, variance, by=None):
@@ -66,9 +48,8 @@ def bound():
     torch.manual_seed(0)
     exam = (MEAN + STD * torch.randn(8, 1, 8, 8)).clamp(-1, 1)
     names = basics(gaussian(MEAN, STD**2)) | dict(exam=exam, others=exam[:2])
-    page(names, "def step_cost", "def asked", "def last_look", "torch.manual_seed(seed)\nevery = ", "def bits_per_dim",
-         "def estimate", without=("plot.", "my_", "parts"))
-    return names
+    cells = pick("08", "solution-step_cost", "ask", "coded", "every-step", "solution-bits_per_dim", "estimate")
+    return run(cells, names, change=without("plot", "parts"))
 
 
 def exact_bits(x):
@@ -91,7 +72,7 @@ def test_with_many_small_steps_it_is_the_exact_surprise(bound):
     alpha_bar = F.pad(snr / (1 + snr), (1, 0), value=1)
     fine = Schedule.from_alpha_bar(alpha_bar)                 # the same last look, but steps of one small ratio
     names = basics(gaussian(MEAN, STD**2, fine)) | dict(schedule=fine, T=fine.T, exam=bound["coded"])
-    page(names, "def step_cost", "def asked", "def last_look", without=("my_",))
+    names = run(pick("08", "solution-step_cost", "ask", "coded"), names)
     times = torch.arange(fine.T, 0, -1)
     torch.manual_seed(1)
     costs = [names["asked"](x.expand(len(times) - 1, 1, 8, 8), times[:-1], times[1:])[0].sum() for x in bound["coded"]]
@@ -103,7 +84,7 @@ def test_a_model_that_is_wrong_pays_for_it(bound):
     noiseless = lambda xt, t: schedule.predict_x0(xt, t, 0 * xt)
     for wrong in (gaussian(MEAN + 0.3, STD**2), gaussian(MEAN, 0.1 * STD**2), noiseless):
         names = bound | dict(x0_model=wrong)
-        page(names, "def asked", "torch.manual_seed(seed)\nevery = ", without=("plot.", "parts"))
+        names = run(pick("08", "ask", "every-step"), names, change=without("plot", "parts"))
         assert names["bound"].mean() > bound["bound"].mean() + 0.1
 
 
@@ -132,9 +113,11 @@ def test_random_times_give_the_sum_and_their_intervals_hold_it(bound):
 # ---- missing pixels
 
 
+FILLING = pick("08", "solution-paste_known", "repaint")
+
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_known_pixels_are_bit_exact_and_the_hole_is_filled(repeats):
-    names = page(basics(gaussian(MEAN, STD**2)), "def paste_known", "def repaint")
+    names = run(FILLING, basics(gaussian(MEAN, STD**2)))
     torch.manual_seed(0)
     x0 = torch.rand(4, 1, 8, 8) * 2 - 1
     x0[0, 0, 0, :4] = torch.tensor([1.0, -1.0, 1e-40, -0.0])
@@ -153,7 +136,7 @@ def test_repeating_a_step_lets_the_hole_hear_of_its_border():
         a = schedule.alpha_bar[t].view(-1, 1, 1, 1).to(xt.dtype)
         u = a.sqrt() * xt.sum(-1, keepdim=True) / (2 * a + (1 - a) / 0.25)
         return u.expand_as(xt)
-    names = page(basics(twins), "def paste_known", "def repaint")
+    names = run(FILLING, basics(twins))
     names["start"] = lambda n: torch.randn(n, 1, 1, 2)
     torch.manual_seed(0)
     x0 = (torch.randn(2000, 1, 1, 1) / 2).clamp(-1, 1).expand(-1, 1, 1, 2)
@@ -163,7 +146,7 @@ def test_repeating_a_step_lets_the_hole_hear_of_its_border():
 
 
 def test_the_smooth_fill_is_scikit_images_and_keeps_what_is_known():
-    names = page(basics(None) | dict(np=np), "def smooth", without=("two = ", "rows = ", "off", "plot."))
+    names = run(pick("08", "smooth"), basics(None) | dict(np=np), change=only("smooth"))
     x0, known = scenes.craters(2, 32, 5).images, torch.ones(1, 1, 32, 32)
     known[..., 10:20, 8:16] = 0
     filled = names["smooth"](x0, known)
@@ -173,7 +156,7 @@ def test_the_smooth_fill_is_scikit_images_and_keeps_what_is_known():
 
 
 def test_a_painted_mask_is_read_and_a_wrong_one_gets_a_sentence(tmp_path):
-    read = page(basics(None, 32), "def read_mask", without=("block", "half", "masks", "torch.manual"))["read_mask"]
+    read = run(pick("08", "read-mask"), basics(None, 32), change=only("read_mask"))["read_mask"]
     painted = Image.new("RGB", (128, 128))
     painted.paste("white", (32, 64, 96, 128))
     painted.save(tmp_path / "hole.png")
@@ -200,7 +183,7 @@ def test_a_painted_mask_is_read_and_a_wrong_one_gets_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_back_projection_agrees_with_the_small_picture_and_changes_nothing_else(factor):
-    back_project = page(basics(None), "def back_project")["back_project"]
+    back_project = run(pick("08", "solution-back_project"), basics(None))["back_project"]
     torch.manual_seed(0)
     x, low = torch.randn(3, 2, 16, 24), torch.randn(3, 2, 16 // factor, 24 // factor)
     y = back_project(x, low)
@@ -212,7 +195,7 @@ def test_back_projection_agrees_with_the_small_picture_and_changes_nothing_else(
 
 
 def test_an_enlargement_shrinks_back_and_its_detail_is_that_of_the_model():
-    names = page(basics(gaussian(MEAN, STD**2), 16), "def back_project", "def steered")
+    names = run(pick("08", "solution-back_project", "enlarge"), basics(gaussian(MEAN, STD**2), 16))
     torch.manual_seed(0)
     low = MEAN + STD / 4 * torch.randn(64, 1, 4, 4)
     large = names["enlarge"](low, 40)
@@ -225,20 +208,20 @@ def test_an_enlargement_shrinks_back_and_its_detail_is_that_of_the_model():
 
 
 def test_a_push_moves_samples_where_they_are_wanted_and_stops_there():
-    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler), "def pushed")
+    names = run(pick("08", "push"), basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler))
     torch.manual_seed(0)
     noise, wanted = torch.randn(64, 1, 8, 8), torch.tensor([0.0, 0.1, 0.2]).repeat(22)[:64]
     wrong = lambda x: 100 * (x.mean((1, 2, 3)) - wanted).abs()
-    run = lambda model: sample(model, schedule, noise, steps=20, step=dpmpp_2m_step).mean((1, 2, 3))
-    free, pushed = run(names["x0_model"]), run(names["pushed"](names["x0_model"], schedule, wrong, 1))
+    means = lambda model: sample(model, schedule, noise, steps=20, step=dpmpp_2m_step).mean((1, 2, 3))
+    free, pushed = means(names["x0_model"]), means(names["pushed"](names["x0_model"], schedule, wrong, 1))
     assert (pushed - wanted).abs().mean() < (free - wanted).abs().mean() / 3
-    still = run(names["pushed"](names["x0_model"], schedule, lambda x: 0 * x.sum((1, 2, 3)), 1))
+    still = means(names["pushed"](names["x0_model"], schedule, lambda x: 0 * x.sum((1, 2, 3)), 1))
     torch.testing.assert_close(still, free)                    # nothing wrong, nothing done
 
 
 @pytest.mark.parametrize("much, length", [(0.25, 0.25), (1, 1), (7, 1)])
 def test_a_push_is_as_long_as_the_order_is_wrong_and_at_most_a_full_step(much, length):
-    names = page(basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler), "def pushed")
+    names = run(pick("08", "push"), basics(gaussian(MEAN, STD**2)) | dict(env=env, load_sampler=load_sampler))
     xt, t = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((3,), 600)
     wrong = lambda x: much + (x - x.detach()).sum((1, 2, 3))   # wrong by so much, with a slope
     found = names["pushed"](names["x0_model"], schedule, wrong, 5)(xt, t)
@@ -250,8 +233,7 @@ def test_a_push_is_as_long_as_the_order_is_wrong_and_at_most_a_full_step(much, l
 def test_both_kinds_of_orders_are_0_where_they_are_carried_out():
     feature_net, _ = load_weights(env.WEIGHTS / "features.safetensors", FeatureNet)
     known = dict(feature_net=feature_net.requires_grad_(False))
-    names = page(basics(None) | known, "def number", without=("moon", "orders",
-                 "torch.manual", "noise", "made", "plot."))
+    names = run(pick("08", "orders"), basics(None) | known, change=only("number", "light"))
     ground = scenes.craters(64, 64, 4242)
     many = (ground.radii > 0).sum(1)
     off = {n: names["number"](n)(ground.images) for n in (2, 8)}
@@ -264,7 +246,7 @@ def test_both_kinds_of_orders_are_0_where_they_are_carried_out():
 
 
 def test_the_formula_finds_the_axis_of_light():
-    axis = page(basics(None), "def axis_of_light", without=("def statistics",))["axis_of_light"]
+    axis = run(pick("08", "axis-of-light"), basics(None), change=only("axis_of_light"))["axis_of_light"]
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     for degrees in (20, 75, 135, 160):
         a = math.radians(degrees)
@@ -278,7 +260,5 @@ def test_the_formula_finds_the_axis_of_light():
 
 
 def test_the_painted_hole_answers_within_150_ms(answers_within_150_ms):
-    names = {}
-    page(names, "data = None", "env.find_weights", "standard = ", "def paste_known",
-         "def repaint", "def quick")
+    names = run(pick("08", "settings", "weights", "images", "solution-paste_known", "repaint", "hole-slider"))
     answers_within_150_ms(names["figure"], column=(3, 40, 20), row=(0, 50, 30), width=(4, 32, 17), picture=(0, 63, 9))
