@@ -69,9 +69,8 @@ ROWS = {                                                       # name -> what it
     "bf16 autocast": dict(bf16=True),
 }
 CHOSEN = "batch 8, short rise to 6e-3"            # the default of tools.models.train: the base with this change
-PLAIN = dict(optimizer="AdamW", target="eps", ema=0.0, shape="constant", rise=20, lr=1e-3)
 ADDED = {                                                      # name -> what it adds to the row before it
-    "AdamW and eps": PLAIN,
+    "AdamW and eps": dict(optimizer="AdamW", target="eps", ema=0.0, shape="constant", rise=20, lr=1e-3),
     "+ EMA": dict(ema=0.999),
     "+ learning-rate decay": dict(shape="cosine"),
     "+ v": dict(target="v"),

@@ -102,7 +102,7 @@ def photographs(settings, _=None):
         drawn.append(resampled)
         rows.append(dict(training=name, steps=steps, kid=value, interval=between(resampled), samples=SAMPLES,
                          fires=fires(feature_net, samples), nearest=nearest(samples, pool)[0].median().item()))
-    floor, resampled = kid(features(feature_net, pool[::len(pool) // 512]), real)
+    floor, resampled = kid(features(feature_net, pool[::max(1, len(pool) // 512)]), real)
     rows += [dict(training="crops of the eighty", kid=floor, interval=between(resampled), samples=len(pool),
                   fires=fires(feature_net, pool)),
              dict(training="crops of the eighteen", samples=len(reference), fires=fires(feature_net, reference),

@@ -3,12 +3,16 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from benchmarks import photographs
+from benchmarks.common import Settings
 from benchmarks.photographs import GENTLY, cut, detector, fires, labels
 from helpers import env, scenes
 from helpers.features import FeatureNet, find_light
 from tools.models.train import options
 from helpers.checkpoints import load_weights
+from helpers.schedule import Schedule, cosine_beta
 from helpers.train import diffusion_loss
 from helpers.unet import UNet
 
@@ -57,6 +61,33 @@ def test_windows_keep_the_light_on_its_side(feature_net):
     assert 0.3 < upside_down < 0.7
     assert torch.equal(found, cut(moon.images, 4, seed=1))
     assert not torch.equal(found, cut(moon.images, 4, seed=2))
+
+
+def test_photographs_from_end_to_end(tmp_path, monkeypatch):
+    """All but the trainings, in a folder named as people write it, with a ~."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COURSE_DATA", "~/data")
+    monkeypatch.setattr(env, "ROOT", tmp_path)
+    folder = tmp_path / "data" / "craters_98"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for i, image in enumerate(scenes.craters(20, 256, seed=3).images):
+        Image.fromarray(((image[0] + 1) * 127.5).byte().numpy()).save(folder / "images" / f"{i}.png")
+        (folder / "labels" / f"{i}.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    starts = []
+
+    def trained(pool, start):
+        starts.append(start)
+        x0 = pool[:8] if start else pool[:8].flip(3)           # light from the wrong side
+        return lambda xt, t: x0[torch.arange(len(xt)) % 8], Schedule(cosine_beta(20)), 5
+
+    for name, value in dict(trained=trained, CROPS=4, REFERENCE=3, SAMPLES=8, EVALUATIONS=2).items():
+        monkeypatch.setattr(photographs, name, value)
+    result = photographs.photographs(Settings())
+    assert starts == [None, env.WEIGHTS / "ground64.safetensors"] and (tmp_path / "build" / "photographs.png").exists()
+    assert [row["samples"] for row in result["rows"]] == [8, 8, 8, 54] and len(result["checks"]) == 3
+    assert result["rows"][1]["kid"] < result["rows"][0]["kid"] and result["checks"][0]["value"] < 1
+    assert result["checks"][2]["passed"] is False              # copies lie nearer than held-out crops
 
 
 PAGE = [cell.source for cell in nbformat.read(env.ROOT / "notebooks" / "03_training.ipynb", as_version=4).cells
