@@ -263,7 +263,8 @@ class Exercise:
             if but:
                 return self.found(False, f"The numbers are right, but {but}.", function, "form")
             said = self.accepted[name][1] if name else f"It agrees with the solution on {len(cases)} sets of inputs."
-            if any(x.dtype == torch.float64 != y.dtype for x, y in zip(found, solutions) if torch.is_tensor(y)):
+            pairs = [(x.dtype, y.dtype) for x, y in zip(found, solutions) if torch.is_tensor(y)]
+            if any(x == torch.float64 and y != torch.float64 for x, y in pairs):
                 said += " Yours is float64; networks want float32, which takes half the memory."
             return self.found(True, said, function)
         return self.found(False, self.mistakes[name][1] + also, function, name)
@@ -281,7 +282,8 @@ class Exercise:
         """The Result for a mistake that is not known: the smallest inputs that show it, expected and found."""
         cases, solutions, _ = self.prepared()
         expected = [torch.as_tensor(y) for y in solutions]
-        i = min((i for i, (x, y) in enumerate(zip(found, expected)) if not close(x, y)), key=lambda i: size(cases[i]))
+        wrong = [i for i, (x, y) in enumerate(zip(found, expected)) if not close(x, y)]
+        i = min(wrong, key=lambda j: size(cases[j]))
         x = found[i]
         y = expected[i]
         if self.draws(function, cases[i], x, solutions[i]):

@@ -92,7 +92,8 @@ def sample_path(x0_model, schedule, x, steps=50, step=ddim_step, start=None, tim
 
 def sample(x0_model, schedule, x, **options):
     """The end of sample_path, with its options: images (B, C, H, W)."""
-    *_, (_, x, _) = sample_path(x0_model, schedule, x, **options)
+    for _, x_s, _ in sample_path(x0_model, schedule, x, **options):
+        x = x_s                                                          # none of the path is kept
     return x
 
 

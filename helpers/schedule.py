@@ -102,5 +102,6 @@ class Schedule:
             raise ValueError(f"start must lie in 1 ... {self.T} and steps be 1 or more; found {start=}, {steps=}.")
         steps = min(steps, start)
         k = torch.arange(steps, -1, -1, dtype=torch.float64)
-        t = start * (k / steps if even else (1 - torch.cos(math.pi * k / steps)) / 2)
-        return t.round().clamp(k, start - steps + k).long().tolist()      # at least 1 apart, counted from either end
+        fraction = k / steps if even else (1 - torch.cos(math.pi * k / steps)) / 2
+        highest = start - (steps - k)                          # leaves room for the times above, as k does for those below
+        return (start * fraction).round().clamp(k, highest).long().tolist()

@@ -51,7 +51,9 @@ def ema_update(decay):
     """An update for AveragedModel whose memory grows with the run, so that the first steps are soon forgotten."""
     def update(averaged, current, n):
         n = int(n)
-        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, n)
+        keep = min(decay, (1 + n) / (10 + n))
+        move = get_ema_multi_avg_fn(keep)
+        move(averaged, current, n)
     return update
 
 
@@ -240,9 +242,10 @@ def set_up(model, dataset, loss_fn, settings, span):
     made_with = dict(batch_size=settings.batch_size, lr=settings.lr, ema=settings.ema, seed=settings.seed,
                      examples=len(dataset), processes=accelerator.num_processes,
                      architecture=getattr(model, "config", None)) | settings.about
-    for name in ("optimizer", "rate"):                         # named only where they are not the usual ones
-        if getattr(settings, name) is not getattr(Settings, name):
-            made_with[name] = getattr(settings, name).__name__
+    if settings.optimizer is not Muon:                         # named only where they are not the usual ones
+        made_with["optimizer"] = settings.optimizer.__name__
+    if settings.rate is not learning_rate:
+        made_with["rate"] = settings.rate.__name__
     numbers = [torch.get_num_threads()]                        # one and two threads differ in the last bits of a result
     if span.seconds and no_gpu and accelerator.num_processes == 1:
         numbers = worth_trying(most_threads())
@@ -274,10 +277,10 @@ def check_losses(run):
     """Raise ArithmeticError, in all processes at once, where in one of them a loss has become infinite or NaN."""
     ours = torch.stack(run.unchecked).float()
     everyones = run.accelerator.gather(ours).reshape(-1, len(ours))
-    finite = everyones.isfinite()
-    if not finite.all():
-        k = finite.all(0).int().argmin().item()                # the first such step
-        value = everyones[~finite[:, k], k][0].item()
+    if not everyones.isfinite().all():
+        k = (~everyones.isfinite()).any(0).nonzero()[0].item()       # the first such step
+        losses = everyones[:, k]
+        value = losses[~losses.isfinite()][0].item()
         raise ArithmeticError(f"the loss became {value} at step {run.checked + k + 1}: {advice(run)}")
     run.checked += len(ours)
     run.unchecked = []
