@@ -103,5 +103,5 @@ class Schedule:
         steps = min(steps, start)
         k = torch.arange(steps, -1, -1, dtype=torch.float64)
         fraction = k / steps if even else (1 - torch.cos(math.pi * k / steps)) / 2
-        highest = start - (steps - k)                          # leaves room for the times above, as k does for those below
+        highest = start - (steps - k)                          # room for the times above; k: for those below
         return (start * fraction).round().clamp(k, highest).long().tolist()
