@@ -478,6 +478,7 @@ def test_verdicts_of_growth():
 
 
 def test_a_child_says_what_it_found(small_recipe, monkeypatch):
+    monkeypatch.setattr("helpers.train.time", ticking(0.01))
     assert speed.memory_child(16, 4)["peak"] > 2**26
     assert speed.rate_child(0.2)["images_per_second"] > 0
     wanted = SimpleNamespace(returncode=0, stdout='a word of a launcher\n{"peak": 5}\n', stderr="")
@@ -499,7 +500,8 @@ def test_growth_from_end_to_end(small_recipe, monkeypatch):
     assert [row["size"] for row in result["rows"]] == ["16×16", "32×32"]
 
 
-def test_networks_are_compared_at_their_best(small_recipe):
+def test_networks_are_compared_at_their_best(small_recipe, monkeypatch):
+    monkeypatch.setattr("helpers.train.time", ticking(0.01))
     ours, theirs = speed.compare_networks((8, 16), 4, 0.4, batches=(2, 3))
     assert [row["network"] for row in (ours, theirs)] == ["ours", "diffusers"]
     assert all(row["batch"] in (2, 3) and row["images_per_second"] > 0 for row in (ours, theirs))
