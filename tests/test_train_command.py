@@ -233,6 +233,7 @@ def test_a_second_training_of_the_same_files_is_refused_and_the_first_goes_on(tm
     finally:
         first.kill()
         first.communicate()
+    out.with_suffix(".checkpoint").unlink(missing_ok=True)               # there if the first ran for its twenty seconds
     train.main([*TINY, "--out", str(out)])                               # what was killed stops nobody
     assert out.exists() and not lock.exists()
 
