@@ -1,6 +1,7 @@
 """The benchmarks' logic: verdicts, ratios, the peers' conventions, what is written and read again; never a figure."""
 import itertools
 import json
+import os
 import math
 import subprocess
 from dataclasses import replace
@@ -188,7 +189,8 @@ def test_make_hands_on_names_and_quick():
     """What make would run; without NAME all of them, whatever `make weights` takes NAME for."""
     for words, wanted in (([], ""), (["NAME=sampling growth", "QUICK=1"], "sampling growth --quick"),
                           (["QUICK=0"], "")):
-        end = subprocess.run(["make", "-n", "bench", *words], cwd=env.ROOT, capture_output=True, text=True)
+        end = subprocess.run(["make", "-n", "bench", *words], cwd=env.ROOT, capture_output=True, text=True,
+                             env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")})
         assert end.stdout.splitlines()[-1].split("benchmarks.bench")[1].strip() == wanted
 
 

@@ -1,5 +1,4 @@
 """What the benchmark photographs measures with: crops, labels, the detector, on images whose truth is known."""
-import nbformat
 import numpy as np
 import pytest
 import torch
@@ -8,6 +7,8 @@ from PIL import Image
 from benchmarks import photographs
 from benchmarks.common import Settings
 from benchmarks.photographs import GENTLY, cut, detector, fires, labels
+from cells import pick, run
+
 from helpers import env, scenes
 from helpers.features import FeatureNet, find_light
 from tools.models.train import options
@@ -90,22 +91,13 @@ def test_photographs_from_end_to_end(tmp_path, monkeypatch):
     assert result["checks"][2]["passed"] is False              # copies lie nearer than held-out crops
 
 
-PAGE = [cell.source for cell in nbformat.read(env.ROOT / "notebooks" / "03_training.ipynb", as_version=4).cells
-        if cell.cell_type == "code"]
-
-
 def begun(tmp_path, **settings):
     """The names of notebook 03 before it trains on twelve pictures of one's own, 256×256."""
     raw = ((scenes.craters(12, 256, seed=9).images[:, 0] + 1) * 127.5).byte().numpy()
     np.savez(tmp_path / "few.npz", images=raw)
-    names = {}
-    for part in ("data = None ", "scenes.craters(8000", "schedule = Schedule(", "def network():", 'target = "v"',
-                 "ground64"):
-        exec(next(text for text in PAGE if part in text), names)
-        if part == "data = None ":
-            names.update(data=str(tmp_path / "few.npz"), **settings)
-        names |= dict(noise_loss=diffusion_loss, x0=torch.zeros(2, 1, 64, 64, device=env.device()))    # left out here
-    return names
+    left_out = dict(noise_loss=diffusion_loss, x0=torch.zeros(2, 1, 64, 64, device=env.device()))
+    needed = pick("03", "settings", "images", "schedule", "network", "goal", "start")
+    return run(needed, left_out, data=str(tmp_path / "few.npz"), **settings)
 
 
 def test_few_photographs_are_cut_and_begin_from_rendered_ground(tmp_path):

@@ -84,7 +84,7 @@ def main(arguments=None):
                 count["failed"][name] = count["failed"].get(name, 0) + 1
             o.out.parent.mkdir(parents=True, exist_ok=True)
             whole = about | dict(machines=machines, date=date.today().isoformat(), counts=counts)
-            part = o.out.with_suffix(".part")
+            part = o.out.with_name(f"{o.out.name}.{os.getpid()}.part")
             part.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf8")
             part.replace(o.out)                                # whole, whenever it is stopped
             print(f"{target}: {count['runs']} of {wanted[target]} runs, {count['failed_runs']} failed "

@@ -8,6 +8,7 @@ import datetime
 import hashlib
 import json
 import math
+import os
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -264,7 +265,7 @@ def page(cards):
 
 def write(path, text):
     """Write a text whole, or not at all."""
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf8")
     part.replace(path)
 
