@@ -190,6 +190,20 @@ def test_no_page_finds_what_another_has_trained(tmp_path):
     assert "2 passed" in run.stdout, run.stdout
 
 
+@pytest.mark.parametrize("given, wanted", [({}, "0.2 1"), ({"COURSE_TRAINING": "1"}, "1 1")])
+def test_workers_train_as_long_as_they_are_told(tmp_path, given, wanted):
+    """`make test FULL=1` sets the variable for pytest; the kernels of its workers must get it, and one thread."""
+    shutil.copy(ROOT / "notebooks" / "conftest.py", tmp_path)
+    source = "import os\nprint(os.environ['COURSE_TRAINING'], os.environ['OMP_NUM_THREADS'])"
+    output = new_output("stream", name="stdout", text=f"{wanted}\n")
+    cell = nbformat.v4.new_code_cell(source, execution_count=1, outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=clean.METADATA), tmp_path / "a.ipynb")
+    clear = {name: value for name, value in os.environ.items() if not name.startswith(("COURSE_", "PYTEST_", "OMP_"))}
+    run = subprocess.run([sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "--rootdir", tmp_path,
+                          "-n", "1", "--dist", "loadfile", tmp_path], capture_output=True, text=True, env=clear | given)
+    assert "1 passed" in run.stdout, run.stdout
+
+
 def test_cleaning_takes_metadata_and_keeps_outputs(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(clean, "ROOT", tmp_path)
     before, cells = load(PAGES[0])
